@@ -1,0 +1,24 @@
+"""The seam that wakes readers of the event log."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, Self
+
+
+class Subscription(Protocol):
+    async def wait(self) -> None:
+        """Returns when something was published on one of the topics since the last return (at once if it already was).
+        Wakes coalesce; a reader always asks the store what is new, so that nothing can be lost here."""
+
+
+class Bus(Protocol):
+    """Carries topics only, never content. Topics: `user:<id>` (events), `container:<id>` (status), `work` (the queue)."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def publish(self, *topics: str) -> None: ...
+
+    def subscribe(self, *topics: str) -> AbstractAsyncContextManager[Subscription]: ...
