@@ -1,6 +1,6 @@
-"""`make bench`: the promises that are numbers, measured on this machine in one run, as ratios against Docker itself.
+"""`make bench`: the promises that are numbers, measured on this machine in one run, against Docker itself.
 
-Starts a server of its own on a free port with an empty data directory, on the engine at DOCKER_HOST, and prints a table.
+Starts a server of its own with an empty data directory, on the engine at DOCKER_HOST, and prints a table.
 With `--write` the table replaces the one in docs/benchmarks.md.
 """
 
@@ -54,7 +54,8 @@ async def main() -> int:
         for name in options.subjects or SUBJECTS:
             print(f"… {name}", file=sys.stderr, flush=True)
             figures += await SUBJECTS[name](bench)
-    when = f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Linux {platform.release().split('-')[0]}, {bench.engine}"
+    kernel = platform.release().split("-")[0]
+    when = f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Linux {kernel}, {bench.engine}"
     text = f"{when}\n\n{table(figures)}"
     print(text)
     if options.write:

@@ -56,9 +56,7 @@ async def upload(bench: Workbench, container: str, file: Path) -> float:
 
 async def download(bench: Workbench, container: str) -> float:
     begin, seen = time.perf_counter(), 0
-    async with bench.http.stream(
-        "GET", f"/api/containers/{container}/files", params={"path": "/large"}
-    ) as answer:
+    async with bench.http.stream("GET", f"/api/containers/{container}/files", params={"path": "/large"}) as answer:
         answer.raise_for_status()
         async for chunk in answer.aiter_raw():
             seen += len(chunk)

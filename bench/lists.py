@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bench.measure import IMAGE, Figure, Workbench, p50, timed
+from bench.measure import SMALL, Figure, Workbench, p50, timed
 
 
 async def run(bench: Workbench) -> list[Figure]:
@@ -19,9 +19,7 @@ async def run(bench: Workbench) -> list[Figure]:
     for start in range(0, 100, 10):
         answers = await asyncio.gather(
             *(
-                bench.http.post(
-                    "/api/containers", params={"wait": 120}, json={**body, "name": f"list-{start + n}"}
-                )
+                bench.http.post("/api/containers", params={"wait": 120}, json={**SMALL, "name": f"list-{start + n}"})
                 for n in range(10)
             )
         )

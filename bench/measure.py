@@ -21,6 +21,8 @@ import httpx2
 
 IMAGE = os.environ.get("REXEC_BENCH_IMAGE", "debian:bookworm")
 
+SMALL = {"image": IMAGE, "memory_mb": 256, "cpu_shares": 250, "disk_mb": 1024, "shell": {"enhanced": False}}
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -46,7 +48,8 @@ class Figure:
         ratio = "" if self.against is None else f"{self.judged:.3f} ×"
         sign = "≥" if self.at_least else "≤"
         goal = f"{sign} {self.goal:g} ×" if self.against is not None else f"{sign} {self.goal:g} {self.unit}"
-        return f"| {self.what} | {self.measured:.1f} {self.unit} | {against} | {ratio} | {goal} | {'met' if self.met else 'missed'} |"
+        cells = (self.what, f"{self.measured:.1f} {self.unit}", against, ratio, goal, "met" if self.met else "missed")
+        return f"| {' | '.join(cells)} |"
 
 
 @dataclass(slots=True)

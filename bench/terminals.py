@@ -100,9 +100,7 @@ async def flood(bench: Workbench, container: dict[str, Any]) -> Figure:
             tail = (tail + message)[-16:]
         ours = seen / (time.perf_counter() - begin) / (1 << 20)
     local = await asyncio.to_thread(raw_flood, command)
-    return Figure(
-        "terminal: flood to one client, against a raw PTY read", ours, "MiB/s", 0.6, local, at_least=True
-    )
+    return Figure("terminal: flood to one client, against a raw PTY read", ours, "MiB/s", 0.6, local, at_least=True)
 
 
 def raw_flood(command: str) -> float:
