@@ -8,13 +8,6 @@ from bench.measure import SMALL, Figure, Workbench, p50, timed
 
 
 async def run(bench: Workbench) -> list[Figure]:
-    body = {
-        "image": IMAGE,
-        "memory_mb": 256,
-        "cpu_shares": 250,
-        "disk_mb": 1024,
-        "shell": {"enhanced": False},
-    }
     made = []
     for start in range(0, 100, 10):
         answers = await asyncio.gather(

@@ -8,12 +8,12 @@ from typing import Protocol, Self
 
 class Subscription(Protocol):
     async def wait(self) -> None:
-        """Returns when something was published on one of the topics since the last return (at once if it already was).
-        Wakes coalesce; a reader always asks the store what is new, so that nothing can be lost here."""
+        """Returns when one of the topics was published since the last return, at once if it already was. Wakes
+        coalesce; a reader always asks the store what is new, so that nothing can be lost here."""
 
 
 class Bus(Protocol):
-    """Carries topics only, never content. Topics: `user:<id>` (events), `container:<id>` (status), `work` (the queue)."""
+    """Carries topics, never content: `user:<id>` (events), `container:<id>` (status), `work` (the queue)."""
 
     async def __aenter__(self) -> Self: ...
 

@@ -36,7 +36,7 @@ class Frame:
 
 
 class Stream(Protocol):
-    """An upgraded stream. Both directions have back-pressure: `send` waits for room, an unread stream stops the guest."""
+    """An upgraded stream, with back-pressure: `send` waits for room, and an unread stream stops the guest."""
 
     async def receive(self) -> Frame | None:
         """The next frame; None at the end. Raises `Broken` on garbage, `Unavailable` when the guest vanished."""
@@ -68,7 +68,9 @@ class Guest(Protocol):
 
     async def exec(self, request: ExecRequest) -> ExecResult: ...
 
-    def exec_stream(self, request: ExecRequest, *, tty: tuple[int, int] | None = None) -> AbstractAsyncContextManager[Stream]: ...
+    def exec_stream(
+        self, request: ExecRequest, *, tty: tuple[int, int] | None = None
+    ) -> AbstractAsyncContextManager[Stream]: ...
 
     def attach(self, wanted: TerminalOpen) -> AbstractAsyncContextManager[Stream]: ...
 
@@ -76,9 +78,7 @@ class Guest(Protocol):
 
     def watch(self, path: bytes, *, recursive: bool) -> AbstractAsyncContextManager[Stream]: ...
 
-    async def call(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, json: Any = None
-    ) -> Any:
+    async def call(self, method: str, path: str, *, query: Mapping[str, str] | None = None, json: Any = None) -> Any:
         """A small JSON request of docs/guest-protocol.md (terminals, processes, ports, files' small verbs)."""
 
     def download(

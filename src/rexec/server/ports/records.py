@@ -117,7 +117,7 @@ class ContainerRow:
     last_used_at: datetime | None
     expires_at: datetime | None
     deleted_at: datetime | None
-    """When the user deleted it: it is invisible and uncounted from then on, though the engine object may outlive it briefly."""
+    """When the user deleted it: invisible and uncounted from then on; the engine object may outlive it briefly."""
     settled_at: datetime | None
     """When it last reached its target; error rows are removed a day after."""
     attempts: int
@@ -325,7 +325,7 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class ExecRequest:
-    """`argv` as it is run; a shell string is `["sh", "-c", …]` by the time it is here. `user` is a name or uid[:gid]."""
+    """`argv` as it is run; a shell string is `["sh", "-c", …]` by then. `user` is a name or uid[:gid]."""
 
     argv: tuple[str, ...]
     cwd: str | None = None
