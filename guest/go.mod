@@ -1,0 +1,3 @@
+module rexec-guest
+
+go 1.27

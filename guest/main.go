@@ -1,0 +1,60 @@
+// rexec-guest is the daemon inside every container: its init, and the server's hand. docs/guest-protocol.md is what it speaks.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"rexec-guest/internal/api"
+	"rexec-guest/internal/dial"
+	"rexec-guest/internal/initial"
+	"rexec-guest/internal/terminal"
+)
+
+var version = "dev"
+
+const runDirectory = "/.rexec/run"
+
+func main() {
+	if len(os.Args) != 2 {
+		usage()
+	}
+	switch os.Args[1] {
+	case "init":
+		serve()
+	case "version":
+		fmt.Println(version)
+	default:
+		usage()
+	}
+}
+
+func usage() {
+	fmt.Fprintln(os.Stderr, "usage: rexec-guest init | version")
+	os.Exit(2)
+}
+
+// directory is where the sockets are; another place is for tests.
+func directory() string {
+	const name = "REXEC_GUEST_RUN"
+	dir := os.Getenv(name)
+	_ = os.Unsetenv(name)
+	if dir == "" {
+		return runDirectory
+	}
+	return dir
+}
+
+func serve() {
+	debug.SetGCPercent(50)
+	debug.SetMemoryLimit(96 << 20)
+	runtime.GOMAXPROCS(min(runtime.NumCPU(), 4))
+	terminals := terminal.NewTable()
+	dir := directory()
+	initial.Begin(terminals)
+	handler := api.New(version, terminals)
+	debug.FreeOSMemory()
+	dial.New(dir, handler.Handle).Run()
+}
