@@ -24,6 +24,11 @@ func main() {
 	switch os.Args[1] {
 	case "init":
 		serve()
+	case "dial":
+		if err := dial.Bridge(); err != nil {
+			fmt.Fprintln(os.Stderr, "rexec-guest:", err)
+			os.Exit(1)
+		}
 	case "version":
 		fmt.Println(version)
 	default:
@@ -32,7 +37,7 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: rexec-guest init | version")
+	fmt.Fprintln(os.Stderr, "usage: rexec-guest init | dial | version")
 	os.Exit(2)
 }
 
@@ -55,6 +60,7 @@ func serve() {
 	dir := directory()
 	initial.Begin(terminals)
 	handler := api.New(version, terminals)
+	go dial.Listen(handler.Handle)
 	debug.FreeOSMemory()
 	dial.New(dir, handler.Handle).Run()
 }

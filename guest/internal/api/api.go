@@ -4,12 +4,11 @@ package api
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
-	"rexec-guest/internal/exec"
+	"rexec-guest/internal/background"
 	"rexec-guest/internal/fault"
 	"rexec-guest/internal/http1"
 	"rexec-guest/internal/terminal"
@@ -28,6 +27,7 @@ type API struct {
 	boot      string
 	began     time.Time
 	terminals *terminal.Table
+	processes *background.Table
 	turns     chan struct{}
 	routes    []route
 }
@@ -36,33 +36,33 @@ type API struct {
 type route struct {
 	method string
 	parts  []string
-	answer func(*API, *http1.Exchange, []string) error
+	answer answer
+	free   bool // of the bound on requests at once
 }
+
+type answer func(*API, *http1.Exchange, []string) error
 
 // New makes the table.
 func New(version string, terminals *terminal.Table) *API {
 	a := &API{
-		version: version, boot: Random(), began: time.Now(), terminals: terminals,
-		turns: make(chan struct{}, atOnce),
+		version: version, boot: random(), began: time.Now(), terminals: terminals,
+		processes: background.NewTable(), turns: make(chan struct{}, atOnce),
 	}
-	a.add("GET", "/v1/hello", (*API).hello)
-	a.add("POST", "/v1/exec", (*API).exec)
-	a.add("GET", "/v1/exec/stream", (*API).execStream)
-	a.add("GET", "/v1/terminals", (*API).listTerminals)
-	a.add("DELETE", "/v1/terminals/*", (*API).closeTerminal)
-	a.add("GET", "/v1/terminals/*/attach", (*API).attach)
+	for _, add := range []func(*API){addCommands, addTerminals, addFiles, addMachine} {
+		add(a)
+	}
 	return a
 }
 
-// Random is a name that nobody had before.
-func Random() string {
+// random is a name that nobody had before.
+func random() string {
 	var bytes [8]byte
 	_, _ = rand.Read(bytes[:])
 	return hex.EncodeToString(bytes[:])
 }
 
-func (a *API) add(method, path string, answer func(*API, *http1.Exchange, []string) error) {
-	a.routes = append(a.routes, route{method, strings.Split(path, "/"), answer})
+func (a *API) add(method, path string, answer answer) {
+	a.routes = append(a.routes, route{method, strings.Split(path, "/"), answer, path == "/v1/hello"})
 }
 
 // Handle answers one exchange.
@@ -91,7 +91,11 @@ func (a *API) Handle(x *http1.Exchange) error {
 	return fault.NotFound("no such path: %s", x.Path)
 }
 
+// turn bounds how much is done at once. Streams are bounded by the connections, and a greeting is always answered.
 func (a *API) turn(x *http1.Exchange, r *route, values []string) error {
+	if r.free || x.Header("Upgrade") != "" {
+		return r.answer(a, x, values)
+	}
 	a.turns <- struct{}{}
 	defer func() { <-a.turns }()
 	return r.answer(a, x, values)
@@ -110,33 +114,4 @@ func (r *route) match(path []string) ([]string, bool) {
 		}
 	}
 	return values, true
-}
-
-func (a *API) hello(x *http1.Exchange, _ []string) error {
-	return x.JSON(200, map[string]any{
-		"version": a.version, "protocol": protocol, "boot": a.boot, "pid": os.Getpid(),
-		"uptime_ms": time.Since(a.began).Milliseconds(), "features": features,
-	})
-}
-
-var features = []string{"exec", "terminals"}
-
-func (a *API) exec(x *http1.Exchange, _ []string) error {
-	request := &exec.Request{}
-	if err := x.Decode(request, maxCommand); err != nil {
-		return err
-	}
-	result, err := exec.Run(x.Watch(), request)
-	if err != nil {
-		return err
-	}
-	return x.JSON(200, result)
-}
-
-func (a *API) execStream(x *http1.Exchange, _ []string) error {
-	conn, reader, err := x.Upgrade()
-	if err != nil {
-		return err
-	}
-	return exec.Serve(conn, reader)
 }

@@ -2,6 +2,12 @@ package api
 
 import "rexec-guest/internal/http1"
 
+func addTerminals(a *API) {
+	a.add("GET", "/v1/terminals", (*API).listTerminals)
+	a.add("DELETE", "/v1/terminals/*", (*API).closeTerminal)
+	a.add("GET", "/v1/terminals/*/attach", (*API).attach)
+}
+
 func (a *API) listTerminals(x *http1.Exchange, _ []string) error {
 	return x.JSON(200, map[string]any{"terminals": a.terminals.List()})
 }

@@ -20,7 +20,10 @@ const (
 	minPause = 10 * time.Millisecond
 	maxPause = time.Second
 	steady   = time.Second
-	rescan   = time.Second
+	// how often the directory is looked at, with a connection and without one
+	calm        = 2 * time.Second
+	eager       = 250 * time.Millisecond
+	mostSockets = 64
 )
 
 // Dialer serves connections that it makes itself.
@@ -36,39 +39,45 @@ func New(dir string, handler http1.Handler) *Dialer {
 	return &Dialer{dir: dir, handler: handler, known: map[string]*endpoint{}}
 }
 
-// Run looks for sockets for ever.
+// Run looks for sockets for ever. It looks again and again instead of asking inotify, whose instances are few on a host
+// and belong to the programs of the containers; while nothing changed in the directory a look is one system call.
 func (d *Dialer) Run() {
-	changes := watch(d.dir)
+	var seen syscall.Timespec
 	for {
-		connected := d.scan()
-		if changes == nil || !connected {
-			select {
-			case <-changes:
-			case <-time.After(rescan):
-			}
-			if changes == nil {
-				changes = watch(d.dir)
-			}
-			continue
+		var now syscall.Stat_t
+		err := syscall.Stat(d.dir, &now)
+		connected := d.connected()
+		if err == nil && (now.Mtim != seen || !connected) {
+			seen = now.Mtim
+			d.scan()
 		}
-		<-changes
+		if connected {
+			time.Sleep(calm)
+		} else {
+			time.Sleep(eager)
+		}
 	}
 }
 
-// scan starts an endpoint for every new socket and says whether any of them is connected.
-func (d *Dialer) scan() bool {
+// scan starts an endpoint for every new socket.
+func (d *Dialer) scan() {
 	entries, _ := os.ReadDir(d.dir)
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	for _, entry := range entries {
 		name := entry.Name()
-		if !strings.HasSuffix(name, ".sock") || d.known[name] != nil {
+		if !strings.HasSuffix(name, ".sock") || d.known[name] != nil || len(d.known) >= mostSockets {
 			continue
 		}
 		e := &endpoint{dialer: d, name: name, wake: make(chan struct{}, 1)}
 		d.known[name] = e
 		go e.run()
 	}
+}
+
+func (d *Dialer) connected() bool {
+	d.lock.Lock()
+	defer d.lock.Unlock()
 	for _, e := range d.known {
 		if e.connected() {
 			return true
@@ -81,32 +90,6 @@ func (d *Dialer) forget(e *endpoint) {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	delete(d.known, e.name)
-}
-
-// watch tells of changes in the directory; nil where the kernel cannot.
-func watch(dir string) <-chan struct{} {
-	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
-	if err != nil {
-		return nil
-	}
-	const mask = syscall.IN_CREATE | syscall.IN_MOVED_TO | syscall.IN_ATTRIB | syscall.IN_ONLYDIR
-	if _, err = syscall.InotifyAddWatch(fd, dir, mask); err != nil {
-		_ = syscall.Close(fd)
-		return nil
-	}
-	file := os.NewFile(uintptr(fd), "inotify")
-	changes := make(chan struct{}, 1)
-	go func() {
-		buffer := make([]byte, 4096)
-		for {
-			if _, err := file.Read(buffer); err != nil {
-				_ = file.Close()
-				return
-			}
-			notify(changes)
-		}
-	}()
-	return changes
 }
 
 func notify(wake chan struct{}) {

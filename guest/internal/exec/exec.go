@@ -3,8 +3,6 @@ package exec
 
 import (
 	"context"
-	"os"
-	"sync"
 	"syscall"
 	"time"
 
@@ -52,30 +50,12 @@ func Run(ctx context.Context, request *Request) (*Result, error) {
 	if limit <= 0 || limit > maxOutput {
 		limit = 1 << 20
 	}
-	resolved, err := launch.Resolve(&request.Spec)
+	running, err := Start(request)
 	if err != nil {
 		return nil, err
 	}
-	started := time.Now()
-	command, err := begin(resolved, len(request.Stdin) > 0)
-	if err != nil {
-		return nil, err
-	}
-	stdout, stderr := &collector{limit: limit}, &collector{limit: limit}
-	var reading sync.WaitGroup
-	reading.Go(func() { stdout.drain(command.stdout.Ours) })
-	reading.Go(func() { stderr.drain(command.stderr.Ours) })
-	if command.stdin != nil {
-		go func() {
-			_, _ = command.stdin.Ours.Write(request.Stdin)
-			_ = command.stdin.Ours.Close()
-		}()
-	}
-	end := command.await(ctx, time.Duration(request.TimeoutMS)*time.Millisecond)
-	command.hurry()
-	reading.Wait()
-	command.close()
-	end.DurationMS = time.Since(started).Milliseconds()
+	stdout, stderr := newCollector(limit), newCollector(limit)
+	end := running.Follow(ctx, time.Duration(request.TimeoutMS)*time.Millisecond, stdout.take, stderr.take)
 	return &Result{
 		End: end, Stdout: stdout.data, Stderr: stderr.data, Truncated: stdout.more || stderr.more,
 	}, nil
@@ -117,8 +97,13 @@ func begin(resolved *launch.Launch, withStdin bool) (*command, error) {
 
 func (c *command) close() {
 	c.stdin.Close()
-	c.stdout.Close()
-	c.stderr.Close()
+	for _, pipe := range []*launch.Pipe{c.stdout, c.stderr} {
+		if pipe != nil && pipe.Held {
+			drain(pipe.Ours)
+		} else {
+			pipe.Close()
+		}
+	}
 }
 
 // hurry gives up reading soon: who still holds the pipes is not the command any more.
@@ -131,8 +116,14 @@ func (c *command) hurry() {
 	}
 }
 
-func (c *command) await(ctx context.Context, timeout time.Duration) End {
-	return await(ctx, c.child, timeout, c.oomBefore)
+// write feeds the standard input, if there is any.
+func (c *command) write(input []byte) {
+	if c.stdin != nil {
+		go func() {
+			_, _ = c.stdin.Ours.Write(input)
+			_ = c.stdin.Ours.Close()
+		}()
+	}
 }
 
 // await waits for the end of a process, or brings it about.
@@ -180,14 +171,11 @@ type collector struct {
 	more  bool
 }
 
-var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+func newCollector(limit int64) *collector { return &collector{limit: limit, data: []byte{}} }
 
-func (c *collector) drain(source *os.File) {
-	c.data = []byte{}
-	pump(source, func(part []byte) error {
-		room := min(int64(len(part)), c.limit-int64(len(c.data)))
-		c.data = append(c.data, part[:room]...)
-		c.more = c.more || room < int64(len(part))
-		return nil
-	})
+func (c *collector) take(part []byte) error {
+	room := min(int64(len(part)), c.limit-int64(len(c.data)))
+	c.data = append(c.data, part[:room]...)
+	c.more = c.more || room < int64(len(part))
+	return nil
 }

@@ -189,9 +189,9 @@ func (s *stream) control(payload []byte) {
 }
 
 func (s *stream) output(reading *sync.WaitGroup, cancel context.CancelFunc) {
-	carry := func(source *os.File, kind byte) {
+	carry := func(source *os.File, kind byte, held *bool) {
 		reading.Go(func() {
-			pump(source, func(part []byte) error {
+			*held = !pump(source, func(part []byte) error {
 				err := s.out.Send(kind, part)
 				if err != nil {
 					cancel()
@@ -201,11 +201,12 @@ func (s *stream) output(reading *sync.WaitGroup, cancel context.CancelFunc) {
 		})
 	}
 	if s.tty != nil {
-		carry(s.tty, frames.Output)
+		var held bool
+		carry(s.tty, frames.Output, &held)
 		return
 	}
-	carry(s.pipes.stdout.Ours, frames.Output)
-	carry(s.pipes.stderr.Ours, frames.Stderr)
+	carry(s.pipes.stdout.Ours, frames.Output, &s.pipes.stdout.Held)
+	carry(s.pipes.stderr.Ours, frames.Stderr, &s.pipes.stderr.Held)
 }
 
 func (s *stream) hurry() {

@@ -53,7 +53,7 @@ func (x *Exchange) fail(err error) {
 		return
 	}
 	var known *fault.Error
-	var network net.Error
+	var network *net.OpError
 	if !errors.As(err, &known) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network)) {
 		x.close = true
 		x.started = true
@@ -137,20 +137,6 @@ func (a *answer) write(parts ...[]byte) error {
 	buffers = append(buffers, parts...)
 	_, err := buffers.WriteTo(a.conn)
 	return err
-}
-
-// ReadFrom lets the kernel move the body of a known length (sendfile).
-func (a *answer) ReadFrom(source io.Reader) (int64, error) {
-	direct, ok := a.conn.(io.ReaderFrom)
-	if a.chunked || !ok {
-		return io.CopyBuffer(struct{ io.Writer }{a}, source, make([]byte, 64<<10))
-	}
-	if err := a.write(); err != nil {
-		return 0, err
-	}
-	count, err := direct.ReadFrom(io.LimitReader(source, a.left))
-	a.left -= count
-	return count, err
 }
 
 func (a *answer) end() error {

@@ -18,7 +18,7 @@ import (
 
 const (
 	maxHead  = 16 << 10
-	maxDrain = 64 << 10
+	drainFor = 30 * time.Second
 	bodyIdle = 60 * time.Second
 )
 
@@ -203,13 +203,14 @@ func (x *Exchange) frameBody() error {
 // Header is a request header's value.
 func (x *Exchange) Header(name string) string { return x.header[strings.ToLower(name)] }
 
-// finish ends the answer, takes what is left of the request's body and says whether the connection can go on.
+// finish ends the answer, takes what is left of the request's body and says whether the connection can go on. A refused
+// upload is read to its end: closing under what is still being sent would take the answer with it.
 func (x *Exchange) finish() bool {
-	if x.out != nil && x.out.end() != nil {
+	if x.out == nil || x.out.end() != nil {
 		return false
 	}
-	_ = x.conn.SetReadDeadline(time.Now().Add(time.Second))
-	left, err := io.Copy(io.Discard, io.LimitReader(x.body, maxDrain+1))
+	_ = x.conn.SetReadDeadline(time.Now().Add(drainFor))
+	_, err := io.Copy(io.Discard, x.body)
 	_ = x.conn.SetReadDeadline(time.Time{})
-	return err == nil && left <= maxDrain
+	return err == nil
 }

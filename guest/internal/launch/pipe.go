@@ -13,6 +13,7 @@ import (
 type Pipe struct {
 	Ours   *os.File
 	Theirs int
+	Held   bool // someone else still holds their end after the command's own end
 }
 
 // NewPipe makes a pipe to read from, or to write to.

@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
-
-	"rexec-guest/internal/threads"
 )
 
 // Child is a process that was started here.
@@ -35,7 +33,6 @@ var (
 const (
 	markLimit = 15 // RLIMIT_RTTIME
 	markBase  = uint64(1) << 61
-	unlimited = ^uint64(0)
 )
 
 type limit struct{ soft, hard uint64 }
@@ -88,29 +85,28 @@ func collect() {
 	}
 }
 
-// Start forks and executes. The lock is held meanwhile, so that a child can not be reaped before it is known.
+// Start forks and executes. The lock is held meanwhile, so that a child can not be reaped before it is known (and so no
+// more than one thread is ever held by a fork).
 func Start(path string, argv []string, attr *syscall.ProcAttr) (*Child, error) {
-	return threads.Slow1(func() (*Child, error) {
-		table.Lock()
-		defer table.Unlock()
-		nextMark++
-		child := &Child{Mark: markBase + nextMark, done: make(chan struct{})}
-		var before limit
-		marked := prlimit(nil, &before)
-		marked = marked && prlimit(&limit{child.Mark, before.hard}, nil)
-		pid, err := syscall.ForkExec(path, argv, attr)
-		if marked {
-			prlimit(&before, nil)
-		} else {
-			child.Mark = 0
-		}
-		if err != nil {
-			return nil, err
-		}
-		child.Pid = pid
-		children[pid] = child
-		return child, nil
-	})
+	table.Lock()
+	defer table.Unlock()
+	nextMark++
+	child := &Child{Mark: markBase + nextMark, done: make(chan struct{})}
+	var before limit
+	marked := prlimit(nil, &before)
+	marked = marked && prlimit(&limit{child.Mark, before.hard}, nil)
+	pid, err := syscall.ForkExec(path, argv, attr)
+	if marked {
+		prlimit(&before, nil)
+	} else {
+		child.Mark = 0
+	}
+	if err != nil {
+		return nil, err
+	}
+	child.Pid = pid
+	children[pid] = child
+	return child, nil
 }
 
 // Done is closed when the process has ended and its exit code is known.

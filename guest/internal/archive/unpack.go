@@ -1,0 +1,247 @@
+package archive
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+	"time"
+
+	"rexec-guest/internal/accounts"
+	"rexec-guest/internal/fault"
+	"rexec-guest/internal/threads"
+)
+
+// Unpacked counts what came out of an archive.
+type Unpacked struct {
+	Entries int   `json:"entries"`
+	Bytes   int64 `json:"bytes"`
+}
+
+type unpacker struct {
+	root    *os.Root
+	owner   *accounts.Account
+	done    Unpacked
+	folders []*tar.Header // their times are set at the end, when nothing is put into them any more
+	buffer  []byte
+}
+
+const mostFolders = 100_000
+
+// Unpack extracts a tar stream beneath a folder. What would leave it, by its name or through a link, is refused.
+func Unpack(source io.Reader, into string, owner *accounts.Account) (*Unpacked, error) {
+	root, err := threads.Slow1(func() (*os.Root, error) { return os.OpenRoot(into) })
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	u := &unpacker{root: root, owner: owner, buffer: make([]byte, part)}
+	body := &traced{source: source}
+	in := tar.NewReader(body)
+	for {
+		header, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, body.judge(err)
+		}
+		if err := u.entry(header, in); err != nil {
+			return nil, body.judge(err)
+		}
+		u.done.Entries++
+	}
+	for _, header := range u.folders {
+		u.dress(header)
+	}
+	return &u.done, nil
+}
+
+// traced remembers how the stream itself ended, to tell a bad archive from a connection that broke.
+type traced struct {
+	source io.Reader
+	err    error
+}
+
+func (t *traced) Read(out []byte) (int, error) {
+	count, err := t.source.Read(out)
+	t.err = err
+	return count, err
+}
+
+func (t *traced) judge(err error) error {
+	short := errors.Is(err, io.ErrUnexpectedEOF) && (t.err == nil || t.err == io.EOF)
+	if short || errors.Is(err, tar.ErrHeader) || errors.Is(err, tar.ErrFieldTooLong) {
+		return fault.BadRequest("the archive is not a whole tar stream: %s", err)
+	}
+	return err
+}
+
+func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
+	name := path.Clean(strings.TrimLeft(header.Name, "/"))
+	if name == ".." || strings.HasPrefix(name, "../") || strings.IndexByte(name, 0) >= 0 {
+		return fault.BadRequest("%q would leave the folder", header.Name)
+	}
+	header.Name = name
+	switch header.Typeflag {
+	case tar.TypeDir:
+		return u.slowly(name, func() error { return u.folder(header) })
+	case tar.TypeReg, tar.TypeGNUSparse:
+		return u.escape(name, u.file(header, content))
+	case tar.TypeSymlink:
+		return u.slowly(name, func() error {
+			if err := u.clearFor(name); err != nil {
+				return err
+			}
+			if err := u.root.Symlink(header.Linkname, name); err != nil {
+				return err
+			}
+			return u.own(header)
+		})
+	case tar.TypeLink:
+		target := path.Clean(strings.TrimLeft(header.Linkname, "/"))
+		return u.slowly(name, func() error {
+			if err := u.clearFor(name); err != nil {
+				return err
+			}
+			return u.root.Link(target, name)
+		})
+	case tar.TypeFifo, tar.TypeChar, tar.TypeBlock:
+		return nil
+	}
+	return nil
+}
+
+func (u *unpacker) slowly(name string, change func() error) error {
+	_, err := threads.Slow1(func() (bool, error) { return true, change() })
+	return u.escape(name, err)
+}
+
+// escape gives the refusal of the root its words.
+func (u *unpacker) escape(name string, err error) error {
+	var problem *fs.PathError
+	if errors.As(err, &problem) {
+		var errno syscall.Errno
+		if !errors.As(problem.Err, &errno) && strings.Contains(problem.Err.Error(), "escapes") {
+			return fault.BadRequest("%q would leave the folder", name)
+		}
+	}
+	return err
+}
+
+func (u *unpacker) folder(header *tar.Header) error {
+	if header.Name == "." {
+		return nil
+	}
+	if err := u.parents(header.Name); err != nil {
+		return err
+	}
+	if err := u.root.Mkdir(header.Name, 0o700); err != nil {
+		info, found := u.root.Lstat(header.Name)
+		if found != nil || !info.IsDir() {
+			return err
+		}
+	}
+	if len(u.folders) < mostFolders {
+		u.folders = append(u.folders, header)
+	}
+	if err := u.own(header); err != nil {
+		return err
+	}
+	return u.root.Chmod(header.Name, fs.FileMode(header.Mode).Perm()|special(header.Mode))
+}
+
+func special(mode int64) fs.FileMode {
+	bits := fs.FileMode(0)
+	if mode&0o4000 != 0 {
+		bits |= fs.ModeSetuid
+	}
+	if mode&0o2000 != 0 {
+		bits |= fs.ModeSetgid
+	}
+	if mode&0o1000 != 0 {
+		bits |= fs.ModeSticky
+	}
+	return bits
+}
+
+func (u *unpacker) parents(name string) error {
+	parent := path.Dir(name)
+	if parent == "." {
+		return nil
+	}
+	if _, err := u.root.Stat(parent); err == nil {
+		return nil
+	}
+	return u.root.MkdirAll(parent, 0o755)
+}
+
+// clearFor makes room for an entry that is not a folder.
+func (u *unpacker) clearFor(name string) error {
+	if err := u.parents(name); err != nil {
+		return err
+	}
+	info, err := u.root.Lstat(name)
+	if err != nil {
+		return nil
+	}
+	if info.IsDir() {
+		return &fs.PathError{Op: "unpack", Path: name, Err: syscall.EISDIR}
+	}
+	return u.root.Remove(name)
+}
+
+func (u *unpacker) file(header *tar.Header, content io.Reader) error {
+	target, err := threads.Slow1(func() (*os.File, error) {
+		if err := u.clearFor(header.Name); err != nil {
+			return nil, err
+		}
+		return u.root.OpenFile(header.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	})
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	for {
+		count, err := content.Read(u.buffer)
+		if count > 0 {
+			if _, err := threads.Slow1(func() (int, error) { return target.Write(u.buffer[:count]) }); err != nil {
+				return err
+			}
+			u.done.Bytes += int64(count)
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := u.own(header); err != nil {
+		return err
+	}
+	if err := target.Chmod(fs.FileMode(header.Mode).Perm() | special(header.Mode)); err != nil {
+		return err
+	}
+	u.dress(header)
+	return nil
+}
+
+func (u *unpacker) own(header *tar.Header) error {
+	uid, gid := header.Uid, header.Gid
+	if u.owner != nil {
+		uid, gid = int(u.owner.UID), int(u.owner.GID)
+	}
+	return u.root.Lchown(header.Name, uid, gid)
+}
+
+// dress sets the times; that they cannot be kept is no failure.
+func (u *unpacker) dress(header *tar.Header) {
+	if header.ModTime.Unix() > 0 {
+		_ = u.root.Chtimes(header.Name, time.Time{}, header.ModTime)
+	}
+}

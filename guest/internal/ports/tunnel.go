@@ -1,0 +1,106 @@
+package ports
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rexec-guest/internal/fault"
+	"rexec-guest/internal/frames"
+)
+
+const patience = 5 * time.Second
+
+// Connect finds what listens on the port: on the loopback addresses, then on the container's own.
+func Connect(port int) (*net.TCPConn, error) {
+	if port < 1 || port > 65535 {
+		return nil, fault.BadRequest("no such port: %d", port)
+	}
+	hosts := []string{"127.0.0.1", "::1"}
+	if addresses, err := net.InterfaceAddrs(); err == nil {
+		for _, address := range addresses {
+			if known, ok := address.(*net.IPNet); ok && !known.IP.IsLoopback() && !known.IP.IsLinkLocalUnicast() {
+				hosts = append(hosts, known.IP.String())
+			}
+		}
+	}
+	for _, host := range hosts {
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, strconv.Itoa(port)), patience)
+		if err == nil {
+			return conn.(*net.TCPConn), nil
+		}
+	}
+	return nil, fault.New(502, "connection_refused", "nothing listens on port %d", port)
+}
+
+// Carry moves bytes both ways until both directions have ended or either side broke.
+func Carry(target *net.TCPConn, conn net.Conn, reader *bufio.Reader) {
+	t := &tunnel{target: target, conn: conn}
+	var both sync.WaitGroup
+	both.Go(func() { t.inward(frames.NewReader(reader)) })
+	both.Go(func() { t.outward(frames.NewWriter(conn)) })
+	both.Wait()
+	t.close()
+}
+
+type tunnel struct {
+	target *net.TCPConn
+	conn   net.Conn
+	ended  atomic.Int32
+}
+
+func (t *tunnel) close() {
+	_ = t.target.Close()
+	_ = t.conn.Close()
+}
+
+// end is the clean end of one direction; the second one ends the tunnel.
+func (t *tunnel) end() {
+	if t.ended.Add(1) == 2 {
+		t.close()
+	}
+}
+
+func (t *tunnel) inward(source *frames.Reader) {
+	ended := false
+	for {
+		frame, err := source.Next()
+		switch {
+		case err == nil && frame.Kind == frames.Input && !ended:
+			_, err = t.target.Write(frame.Payload)
+		case err == nil && frame.Kind == frames.End && !ended:
+			ended = true
+			err = t.target.CloseWrite()
+			t.end()
+		case err == nil:
+			err = frames.ErrProtocol
+		}
+		if err != nil {
+			t.close()
+			return
+		}
+	}
+}
+
+func (t *tunnel) outward(out *frames.Writer) {
+	buffer := make([]byte, 32<<10)
+	for {
+		count, err := t.target.Read(buffer)
+		if count > 0 && out.Send(frames.Output, buffer[:count]) != nil {
+			t.close()
+			return
+		}
+		if err == io.EOF && out.Send(frames.End) == nil {
+			t.end()
+			return
+		}
+		if err != nil {
+			t.close()
+			return
+		}
+	}
+}

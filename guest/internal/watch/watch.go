@@ -1,0 +1,311 @@
+// Package watch tells of changes in folders, as the kernel's inotify sees them.
+package watch
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+	"time"
+
+	"rexec-guest/internal/fault"
+	"rexec-guest/internal/files"
+	"rexec-guest/internal/threads"
+)
+
+const (
+	mask = syscall.IN_CREATE | syscall.IN_MODIFY | syscall.IN_DELETE | syscall.IN_MOVED_FROM | syscall.IN_MOVED_TO |
+		syscall.IN_ATTRIB | syscall.IN_DELETE_SELF | syscall.IN_MOVE_SELF | syscall.IN_DONT_FOLLOW
+	headSize    = syscall.SizeofInotifyEvent
+	mostWatches = 8192
+	// pairing is how long the second half of a move is awaited.
+	pairing = 20 * time.Millisecond
+)
+
+// Change is one event.
+type Change struct {
+	Type    string `json:"type"`
+	Path    string `json:"path,omitempty"`
+	PathB64 string `json:"path_b64,omitempty"`
+	From    string `json:"from,omitempty"`
+	FromB64 string `json:"from_b64,omitempty"`
+	IsDir   bool   `json:"is_dir"`
+}
+
+// Watch is a set of watched folders.
+type Watch struct {
+	file      *os.File
+	fd        int
+	root      string
+	recursive bool
+	paths     map[int32]string
+	tell      func(any) error
+	left      *departure
+	last      Change
+	announced map[string]bool // what was found in a new folder; the kernel may tell of it too
+}
+
+// departure is the first half of a move.
+type departure struct {
+	cookie uint32
+	path   string
+	isDir  bool
+}
+
+// Open begins to watch a file or folder, and with recursive all folders beneath it.
+func Open(name string, recursive bool, tell func(any) error) (*Watch, error) {
+	name, err := files.Clean(name)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
+	if err != nil {
+		return nil, fault.New(503, "too_busy", "the host has no more watches to give: %s", err)
+	}
+	w := &Watch{
+		file: os.NewFile(uintptr(fd), "inotify"), fd: fd, root: name, recursive: recursive,
+		paths: map[int32]string{}, tell: tell, announced: map[string]bool{},
+	}
+	info, err := os.Stat(name)
+	if err == nil {
+		err = w.add(name, syscall.IN_DONT_FOLLOW)
+	}
+	if err == nil && recursive && info.IsDir() {
+		_, err = threads.Slow1(func() (bool, error) { return true, w.beneath(name, false) })
+	}
+	if err != nil {
+		w.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// Close ends it; Run returns.
+func (w *Watch) Close() { _ = w.file.Close() }
+
+// add watches one more file or folder; the flags are dropped from the mask.
+func (w *Watch) add(name string, without uint32) error {
+	if len(w.paths) >= mostWatches {
+		return fault.New(503, "too_busy", "more than %d folders", mostWatches)
+	}
+	wd, err := syscall.InotifyAddWatch(w.fd, name, mask&^without)
+	if errors.Is(err, syscall.ENOSPC) {
+		return fault.New(503, "too_busy", "the host has no more watches to give")
+	}
+	if err != nil {
+		return &os.PathError{Op: "watch", Path: name, Err: err}
+	}
+	w.paths[int32(wd)] = name
+	return nil
+}
+
+// beneath watches the folders of a folder; with announce it tells of what is in them, which came before the watch did.
+func (w *Watch) beneath(name string, announce bool) error {
+	entries, err := os.ReadDir(name)
+	if err != nil {
+		return nil
+	}
+	for _, entry := range entries {
+		full := path.Join(name, entry.Name())
+		if announce {
+			if len(w.announced) >= mostWatches {
+				clear(w.announced)
+			}
+			w.announced[full] = true
+			if err := w.send("create", full, entry.IsDir()); err != nil {
+				return err
+			}
+		}
+		if !entry.IsDir() {
+			continue
+		}
+		err := w.add(full, 0)
+		var refused *fault.Error
+		if errors.As(err, &refused) {
+			return err
+		}
+		if err := w.beneath(full, announce); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Run tells of changes until the watch is closed, the root is gone or telling fails.
+func (w *Watch) Run() error {
+	if err := w.tell(map[string]string{"type": "ready"}); err != nil {
+		return err
+	}
+	buffer := make([]byte, 16<<10)
+	for {
+		deadline := time.Time{}
+		if w.left != nil {
+			deadline = time.Now().Add(pairing)
+		}
+		_ = w.file.SetReadDeadline(deadline)
+		count, err := w.file.Read(buffer)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if err := w.departed(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		w.last = Change{}
+		if ended, err := w.take(buffer[:count]); ended || err != nil {
+			return err
+		}
+	}
+}
+
+func (w *Watch) take(data []byte) (bool, error) {
+	for len(data) >= headSize {
+		wd := int32(binary.NativeEndian.Uint32(data))
+		flags := binary.NativeEndian.Uint32(data[4:])
+		cookie := binary.NativeEndian.Uint32(data[8:])
+		length := int(binary.NativeEndian.Uint32(data[12:]))
+		if len(data) < headSize+length {
+			return false, nil
+		}
+		name := strings.TrimRight(string(data[headSize:headSize+length]), "\x00")
+		data = data[headSize+length:]
+		if ended, err := w.event(wd, flags, cookie, name); ended || err != nil {
+			return ended, err
+		}
+	}
+	return false, nil
+}
+
+func (w *Watch) event(wd int32, flags, cookie uint32, name string) (bool, error) {
+	if flags&syscall.IN_Q_OVERFLOW != 0 {
+		return false, w.overflow()
+	}
+	folder, known := w.paths[wd]
+	if flags&syscall.IN_IGNORED != 0 {
+		delete(w.paths, wd)
+		return known && folder == w.root, nil
+	}
+	if !known {
+		return false, nil
+	}
+	isDir := flags&syscall.IN_ISDIR != 0
+	if flags&(syscall.IN_DELETE_SELF|syscall.IN_MOVE_SELF) != 0 {
+		if folder != w.root {
+			return false, nil
+		}
+		return true, w.send("delete", folder, isDir)
+	}
+	full := folder
+	if name != "" {
+		full = path.Join(folder, name)
+	}
+	if w.left != nil && (flags&syscall.IN_MOVED_TO == 0 || cookie != w.left.cookie) {
+		if err := w.departed(); err != nil {
+			return false, err
+		}
+	}
+	return false, w.change(flags, cookie, full, isDir)
+}
+
+func (w *Watch) change(flags, cookie uint32, full string, isDir bool) error {
+	switch {
+	case flags&syscall.IN_MOVED_FROM != 0:
+		w.left = &departure{cookie, full, isDir}
+		return nil
+	case flags&syscall.IN_MOVED_TO != 0 && w.left != nil:
+		return w.moved(full, isDir)
+	case flags&(syscall.IN_CREATE|syscall.IN_MOVED_TO) != 0:
+		if w.announced[full] {
+			delete(w.announced, full)
+			return nil
+		}
+		if err := w.send("create", full, isDir); err != nil || !isDir || !w.recursive {
+			return err
+		}
+		return w.enter(full)
+	case flags&syscall.IN_DELETE != 0:
+		delete(w.announced, full)
+		return w.send("delete", full, isDir)
+	case flags&syscall.IN_MODIFY != 0:
+		return w.send("modify", full, isDir)
+	case flags&syscall.IN_ATTRIB != 0:
+		return w.send("attrib", full, isDir)
+	}
+	return nil
+}
+
+// enter follows a new folder; that no more can be watched is told as lost events.
+func (w *Watch) enter(full string) error {
+	err := w.add(full, 0)
+	if err == nil {
+		_, err = threads.Slow1(func() (bool, error) { return true, w.beneath(full, true) })
+	}
+	var refused *fault.Error
+	if errors.As(err, &refused) {
+		return w.tell(map[string]string{"type": "overflow"})
+	}
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil
+	}
+	return err
+}
+
+// departed is a move out of what is watched: to who watches, the file is gone.
+func (w *Watch) departed() error {
+	left := w.left
+	w.left = nil
+	w.forget(left.path)
+	return w.send("delete", left.path, left.isDir)
+}
+
+func (w *Watch) forget(gone string) {
+	for wd, name := range w.paths {
+		if name == gone || strings.HasPrefix(name, gone+"/") {
+			_, _ = syscall.InotifyRmWatch(w.fd, uint32(wd))
+			delete(w.paths, wd)
+		}
+	}
+}
+
+func (w *Watch) moved(to string, isDir bool) error {
+	from := w.left.path
+	w.left = nil
+	for wd, name := range w.paths {
+		if name == from || strings.HasPrefix(name, from+"/") {
+			w.paths[wd] = to + name[len(from):]
+		}
+	}
+	change := Change{Type: "move", IsDir: isDir}
+	change.Path, change.PathB64 = files.Text(to)
+	change.From, change.FromB64 = files.Text(from)
+	w.last = change
+	return w.tell(change)
+}
+
+// overflow tells that events were lost, and finds the folders that came meanwhile.
+func (w *Watch) overflow() error {
+	if err := w.tell(map[string]string{"type": "overflow"}); err != nil || !w.recursive {
+		return err
+	}
+	_, err := threads.Slow1(func() (bool, error) { return true, w.beneath(w.root, false) })
+	var refused *fault.Error
+	if errors.As(err, &refused) {
+		return nil
+	}
+	return err
+}
+
+// send tells of a change, once where the kernel tells the same again and again.
+func (w *Watch) send(kind, full string, isDir bool) error {
+	change := Change{Type: kind, IsDir: isDir}
+	change.Path, change.PathB64 = files.Text(full)
+	if change == w.last && kind != "create" && kind != "delete" {
+		return nil
+	}
+	w.last = change
+	return w.tell(change)
+}
