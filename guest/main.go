@@ -61,6 +61,7 @@ func serve() {
 	initial.Begin(terminals)
 	handler := api.New(version, terminals)
 	go dial.Listen(handler.Handle)
+	go handler.Tidy()
 	debug.FreeOSMemory()
 	dial.New(dir, handler.Handle).Run()
 }

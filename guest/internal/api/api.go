@@ -4,8 +4,10 @@ package api
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"rexec-guest/internal/background"
@@ -19,6 +21,7 @@ const (
 	maxBody    = 1 << 20
 	maxCommand = 4 << 20
 	atOnce     = 512
+	tidyEvery  = 30 * time.Second
 )
 
 // API answers requests.
@@ -29,6 +32,7 @@ type API struct {
 	terminals *terminal.Table
 	processes *background.Table
 	turns     chan struct{}
+	worked    atomic.Bool // since the last tidying
 	routes    []route
 }
 
@@ -98,7 +102,18 @@ func (a *API) turn(x *http1.Exchange, r *route, values []string) error {
 	}
 	a.turns <- struct{}{}
 	defer func() { <-a.turns }()
+	a.worked.Store(true)
 	return r.answer(a, x, values)
+}
+
+// Tidy gives memory back to the container when there was work and it is over.
+func (a *API) Tidy() {
+	for {
+		time.Sleep(tidyEvery)
+		if len(a.turns) == 0 && a.worked.Swap(false) {
+			debug.FreeOSMemory()
+		}
+	}
 }
 
 func (r *route) match(path []string) ([]string, bool) {

@@ -47,6 +47,7 @@ const inputLimit = 256 << 10
 
 // stream is one command that talks over a connection.
 type stream struct {
+	conn   net.Conn
 	source *frames.Reader
 	out    *frames.Writer
 	input  *feed.Feed
@@ -57,7 +58,9 @@ type stream struct {
 
 // Serve runs the command that the first frame asks for and carries its input and output until it ends.
 func Serve(conn net.Conn, reader *bufio.Reader) error {
-	s := &stream{source: frames.NewReader(reader), out: frames.NewWriter(conn), input: feed.New(inputLimit)}
+	s := &stream{
+		conn: conn, source: frames.NewReader(reader), out: frames.NewWriter(conn), input: feed.New(inputLimit),
+	}
 	message, err := s.first()
 	if err != nil {
 		return s.refuse(err)
@@ -151,7 +154,7 @@ func (s *stream) listen(cancel context.CancelFunc) {
 		}
 		switch frame.Kind {
 		case frames.Input:
-			s.input.Put(frame.Payload)
+			s.put(frame.Payload)
 		case frames.End:
 			s.endInput()
 		case frames.Control:
@@ -162,10 +165,15 @@ func (s *stream) listen(cancel context.CancelFunc) {
 	}
 }
 
+// put waits for the process to read, unless the server leaves meanwhile.
+func (s *stream) put(data []byte) {
+	s.input.Put(data, func() bool { return frames.Left(s.conn) }, frames.Blink)
+}
+
 // endInput is the end of a pipe, and the end-of-file character on a terminal.
 func (s *stream) endInput() {
 	if s.tty != nil {
-		s.input.Put([]byte{4})
+		s.put([]byte{4})
 		return
 	}
 	s.input.End()

@@ -4,6 +4,7 @@ package feed
 import (
 	"io"
 	"sync"
+	"time"
 )
 
 // Feed is safe for use from several goroutines.
@@ -23,12 +24,17 @@ func New(limit int) *Feed {
 	return f
 }
 
-// Put waits for room; it says whether the bytes were taken.
-func (f *Feed) Put(data []byte) bool {
+// Put waits for room, as long as the giver has not left; it says whether the bytes were taken.
+func (f *Feed) Put(data []byte, left func() bool, blink time.Duration) bool {
 	f.lock.Lock()
 	defer f.lock.Unlock()
-	for len(f.data) > 0 && len(f.data)+len(data) > f.limit && !f.ended && !f.aborted {
-		f.changed.Wait()
+	if f.full(len(data)) {
+		done := make(chan struct{})
+		defer close(done)
+		go f.blink(left, blink, done)
+		for f.full(len(data)) {
+			f.changed.Wait()
+		}
 	}
 	if f.ended || f.aborted {
 		return false
@@ -36,6 +42,27 @@ func (f *Feed) Put(data []byte) bool {
 	f.data = append(f.data, data...)
 	f.changed.Broadcast()
 	return true
+}
+
+// blink drops everything when the giver has left, until done.
+func (f *Feed) blink(left func() bool, every time.Duration, done chan struct{}) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-ticker.C:
+			if left() {
+				f.Abort()
+				return
+			}
+		}
+	}
+}
+
+func (f *Feed) full(more int) bool {
+	return len(f.data) > 0 && len(f.data)+more > f.limit && !f.ended && !f.aborted
 }
 
 // End says that no more will come.

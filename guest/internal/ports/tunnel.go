@@ -2,8 +2,10 @@ package ports
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -71,7 +73,7 @@ func (t *tunnel) inward(source *frames.Reader) {
 		frame, err := source.Next()
 		switch {
 		case err == nil && frame.Kind == frames.Input && !ended:
-			_, err = t.target.Write(frame.Payload)
+			err = t.write(frame.Payload)
 		case err == nil && frame.Kind == frames.End && !ended:
 			ended = true
 			err = t.target.CloseWrite()
@@ -84,6 +86,22 @@ func (t *tunnel) inward(source *frames.Reader) {
 			return
 		}
 	}
+}
+
+// write waits for the target to read, unless the server leaves meanwhile.
+func (t *tunnel) write(data []byte) error {
+	for len(data) > 0 {
+		_ = t.target.SetWriteDeadline(time.Now().Add(frames.Blink))
+		count, err := t.target.Write(data)
+		data = data[count:]
+		if errors.Is(err, os.ErrDeadlineExceeded) && !frames.Left(t.conn) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *tunnel) outward(out *frames.Writer) {

@@ -19,6 +19,7 @@ const (
 
 // attachment is one connection to a terminal. All fields below `terminal` belong to the terminal's lock.
 type attachment struct {
+	conn   net.Conn
 	out    *frames.Writer
 	source *frames.Reader
 	input  *feed.Feed
@@ -68,7 +69,8 @@ type readyMessage struct {
 // Attach serves one connection until it or the shell ends.
 func (table *Table) Attach(name string, conn net.Conn, reader *bufio.Reader) error {
 	a := &attachment{
-		out: frames.NewWriter(conn), source: frames.NewReader(reader), news: make(chan struct{}, 1), lagged: -1,
+		conn: conn, out: frames.NewWriter(conn), source: frames.NewReader(reader), news: make(chan struct{}, 1),
+		lagged: -1,
 	}
 	message, err := a.first()
 	if err != nil {
@@ -222,7 +224,7 @@ func (a *attachment) typed(data []byte) {
 	a.terminal.lock.Lock()
 	a.terminal.used = time.Now()
 	a.terminal.lock.Unlock()
-	a.input.Put(data)
+	a.input.Put(data, func() bool { return frames.Left(a.conn) }, frames.Blink)
 }
 
 func (a *attachment) control(payload []byte) {

@@ -14,7 +14,7 @@ import (
 const Slots = 12
 
 // spare threads beyond the slots: short calls that the kernel happens to preempt, the runtime's own.
-const spare = 14
+const spare = 20
 
 var slots = make(chan struct{}, Slots)
 
