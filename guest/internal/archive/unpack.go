@@ -123,12 +123,9 @@ func (u *unpacker) slowly(name string, change func() error) error {
 
 // escape gives the refusal of the root its words.
 func (u *unpacker) escape(name string, err error) error {
-	var problem *fs.PathError
-	if errors.As(err, &problem) {
-		var errno syscall.Errno
-		if !errors.As(problem.Err, &errno) && strings.Contains(problem.Err.Error(), "escapes") {
-			return fault.BadRequest("%q would leave the folder", name)
-		}
+	var errno syscall.Errno
+	if err != nil && !errors.As(err, &errno) && strings.Contains(err.Error(), "escapes from parent") {
+		return fault.BadRequest("%q would leave the folder", name)
 	}
 	return err
 }

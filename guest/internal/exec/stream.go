@@ -154,7 +154,9 @@ func (s *stream) listen(cancel context.CancelFunc) {
 		}
 		switch frame.Kind {
 		case frames.Input:
-			s.put(frame.Payload)
+			if !s.put(frame.Payload) && frames.Left(s.conn) {
+				return
+			}
 		case frames.End:
 			s.endInput()
 		case frames.Control:
@@ -166,8 +168,8 @@ func (s *stream) listen(cancel context.CancelFunc) {
 }
 
 // put waits for the process to read, unless the server leaves meanwhile.
-func (s *stream) put(data []byte) {
-	s.input.Put(data, func() bool { return frames.Left(s.conn) }, frames.Blink)
+func (s *stream) put(data []byte) bool {
+	return s.input.Put(data, func() bool { return frames.Left(s.conn) }, frames.Blink)
 }
 
 // endInput is the end of a pipe, and the end-of-file character on a terminal.

@@ -24,17 +24,13 @@ func New(limit int) *Feed {
 	return f
 }
 
-// Put waits for room, as long as the giver has not left; it says whether the bytes were taken.
-func (f *Feed) Put(data []byte, left func() bool, blink time.Duration) bool {
+// Put waits for room, as long as the giver has not left, which is asked now and then; it says whether the bytes were
+// taken.
+func (f *Feed) Put(data []byte, left func() bool, every time.Duration) bool {
 	f.lock.Lock()
 	defer f.lock.Unlock()
-	if f.full(len(data)) {
-		done := make(chan struct{})
-		defer close(done)
-		go f.blink(left, blink, done)
-		for f.full(len(data)) {
-			f.changed.Wait()
-		}
+	if f.full(len(data)) && !f.wait(len(data), left, every) {
+		return false
 	}
 	if f.ended || f.aborted {
 		return false
@@ -44,25 +40,37 @@ func (f *Feed) Put(data []byte, left func() bool, blink time.Duration) bool {
 	return true
 }
 
-// blink drops everything when the giver has left, until done.
-func (f *Feed) blink(left func() bool, every time.Duration, done chan struct{}) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-done:
-			return
-		case <-ticker.C:
+func (f *Feed) full(more int) bool {
+	return len(f.data) > 0 && len(f.data)+more > f.limit && !f.ended && !f.aborted
+}
+
+// wait says whether there is room in the end.
+func (f *Feed) wait(more int, left func() bool, every time.Duration) bool {
+	done := make(chan struct{})
+	defer close(done)
+	gone := false
+	go func() {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+			}
 			if left() {
-				f.Abort()
+				f.lock.Lock()
+				gone = true
+				f.changed.Broadcast()
+				f.lock.Unlock()
 				return
 			}
 		}
+	}()
+	for f.full(more) && !gone {
+		f.changed.Wait()
 	}
-}
-
-func (f *Feed) full(more int) bool {
-	return len(f.data) > 0 && len(f.data)+more > f.limit && !f.ended && !f.aborted
+	return !gone
 }
 
 // End says that no more will come.

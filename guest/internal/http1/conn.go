@@ -69,24 +69,26 @@ func (p *pushback) Read(out []byte) (int, error) {
 func serveOne(conn net.Conn, first byte, idle Idle, handler Handler) bool {
 	reader := readers.Get().(*bufio.Reader)
 	reader.Reset(&pushback{conn: conn, first: first})
-	keep := true
-	for again := true; again && keep; again = reader.Buffered() > 0 {
-		keep = exchange(conn, reader, idle, handler)
+	for {
+		if !exchange(conn, reader, idle, handler) {
+			return false
+		}
+		if reader.Buffered() == 0 {
+			break
+		}
 	}
-	if keep {
-		reader.Reset(nil)
-		readers.Put(reader)
-	}
-	return keep
+	reader.Reset(nil)
+	readers.Put(reader)
+	return true
 }
 
 func exchange(conn net.Conn, reader *bufio.Reader, idle Idle, handler Handler) bool {
 	_ = conn.SetReadDeadline(time.Now().Add(bodyIdle))
-	x := &Exchange{conn: conn, reader: reader, idle: idle}
+	x := &Exchange{conn: conn, reader: reader, idle: idle, body: &exact{}}
 	err := x.readHead()
 	_ = conn.SetReadDeadline(time.Time{})
 	if err == nil {
-		err = handler(x)
+		err = answered(x, handler)
 	} else {
 		x.close = true
 	}
@@ -101,6 +103,16 @@ func exchange(conn net.Conn, reader *bufio.Reader, idle Idle, handler Handler) b
 		x.fail(fault.New(500, "internal", "no answer"))
 	}
 	return x.finish() && !x.close
+}
+
+// answered keeps a mistake in one answer from ending the container.
+func answered(x *Exchange, handler Handler) (err error) {
+	defer func() {
+		if problem := recover(); problem != nil {
+			err = fault.New(500, "internal", "%v", problem)
+		}
+	}()
+	return handler(x)
 }
 
 // Exchange is one request and its answer.

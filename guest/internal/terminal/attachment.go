@@ -8,21 +8,16 @@ import (
 	"time"
 
 	"rexec-guest/internal/fault"
-	"rexec-guest/internal/feed"
 	"rexec-guest/internal/frames"
 )
 
-const (
-	inputLimit = 256 << 10
-	outputPart = 32 << 10
-)
+const outputPart = 32 << 10
 
 // attachment is one connection to a terminal. All fields below `terminal` belong to the terminal's lock.
 type attachment struct {
 	conn   net.Conn
 	out    *frames.Writer
 	source *frames.Reader
-	input  *feed.Feed
 	news   chan struct{}
 
 	terminal *Terminal
@@ -86,8 +81,6 @@ func (table *Table) Attach(name string, conn net.Conn, reader *bufio.Reader) err
 		a.leave()
 		return err
 	}
-	a.input = feed.New(inputLimit)
-	go a.input.Pump(terminal.tty)
 	go a.listen()
 	a.speak()
 	a.leave()
@@ -160,9 +153,6 @@ func (a *attachment) join(message *attachMessage, created bool) readyMessage {
 }
 
 func (a *attachment) leave() {
-	if a.input != nil {
-		a.input.Abort()
-	}
 	t := a.terminal
 	t.lock.Lock()
 	defer t.lock.Unlock()
@@ -224,7 +214,7 @@ func (a *attachment) typed(data []byte) {
 	a.terminal.lock.Lock()
 	a.terminal.used = time.Now()
 	a.terminal.lock.Unlock()
-	a.input.Put(data, func() bool { return frames.Left(a.conn) }, frames.Blink)
+	a.terminal.input.Put(data, func() bool { return frames.Left(a.conn) }, frames.Blink)
 }
 
 func (a *attachment) control(payload []byte) {

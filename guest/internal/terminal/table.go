@@ -11,6 +11,7 @@ import (
 
 	"rexec-guest/internal/cgroup"
 	"rexec-guest/internal/fault"
+	"rexec-guest/internal/feed"
 	"rexec-guest/internal/launch"
 	"rexec-guest/internal/modes"
 	"rexec-guest/internal/pty"
@@ -174,6 +175,7 @@ func start(name string, wanted *attachMessage) (*Terminal, error) {
 		name: name, epoch: hex.EncodeToString(epoch[:]), command: resolved.Path, created: now, used: now, tty: ours,
 		room: make(chan struct{}, 1), ring: ring.New(ringSize), modes: modes.New(),
 		attached: map[*attachment]struct{}{}, size: wanted.Size, oomBefore: cgroup.OOMKills(),
+		input: feed.New(inputLimit),
 	}
 	fd := uintptr(theirs)
 	t.child, err = resolved.Start([3]uintptr{fd, fd, fd}, true)
@@ -182,6 +184,7 @@ func start(name string, wanted *attachMessage) (*Terminal, error) {
 		_ = ours.Close()
 		return nil, err
 	}
+	go t.input.Pump(t.tty)
 	return t, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rexec-guest/internal/cgroup"
+	"rexec-guest/internal/feed"
 	"rexec-guest/internal/modes"
 	"rexec-guest/internal/proc"
 	"rexec-guest/internal/pty"
@@ -25,6 +26,7 @@ const (
 	lingering  = 100 * time.Millisecond
 	redrawing  = 60 * time.Millisecond
 	screenTail = 64 << 10
+	inputLimit = 256 << 10
 )
 
 // Terminal is one shell.
@@ -35,6 +37,7 @@ type Terminal struct {
 	created time.Time
 	child   *reap.Child
 	tty     *os.File
+	input   *feed.Feed
 	room    chan struct{} // told when a reader that waits for its editors should look again
 
 	lock      sync.Mutex
@@ -172,6 +175,7 @@ func (t *Terminal) finish() {
 	if t.redraw != nil {
 		t.redraw.Stop()
 	}
+	t.input.Abort()
 	_ = t.tty.Close()
 	for a := range t.attached {
 		a.wake()
