@@ -58,7 +58,7 @@ func serve() {
 	runtime.GOMAXPROCS(min(runtime.NumCPU(), 4))
 	terminals := terminal.NewTable()
 	dir := directory()
-	initial.Begin(terminals)
+	initial.Begin(terminals, dir == runDirectory)
 	handler := api.New(version, terminals)
 	go dial.Listen(handler.Handle)
 	go handler.Tidy()

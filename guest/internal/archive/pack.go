@@ -54,10 +54,27 @@ func (p *packer) add(name, inside string) error {
 	if err := p.out.WriteHeader(header); err != nil {
 		return err
 	}
-	if info.IsDir() {
+	if info.IsDir() && !virtual(name) {
 		return p.folder(name, inside)
 	}
 	return nil
+}
+
+// virtual tells the file systems that the kernel makes up, and what is mounted for the guest, from those that hold files.
+func virtual(name string) bool {
+	if name == "/.rexec" {
+		return true
+	}
+	var found syscall.Statfs_t
+	if syscall.Statfs(name, &found) != nil {
+		return false
+	}
+	const proc, sys, devpts, cgroup, cgroup2, mqueue = 0x9fa0, 0x62656572, 0x1cd1, 0x27e0eb, 0x63677270, 0x19800202
+	switch found.Type {
+	case proc, sys, devpts, cgroup, cgroup2, mqueue:
+		return true
+	}
+	return false
 }
 
 // header describes one file; nil for what an archive cannot carry.

@@ -18,17 +18,22 @@ import (
 // grace is how long processes have to end by themselves when the container stops.
 const grace = 5 * time.Second
 
-// Begin prepares everything that must be there before the first request.
-func Begin(terminals *terminal.Table) {
+// Begin prepares everything that must be there before the first request. The account is made in containers only.
+func Begin(terminals *terminal.Table, contained bool) {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
-	// Taken and dropped, not ignored: an ignored signal would stay ignored in every process that is started.
+	// Taken and dropped, not ignored: an ignored signal would stay ignored in every process that is started. Faults of
+	// the guest's own still end it; only those that others send are dropped.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGUSR1, syscall.SIGUSR2,
-		syscall.SIGQUIT, syscall.SIGALRM, syscall.SIGVTALRM, syscall.SIGTTOU, syscall.SIGTTIN)
+		syscall.SIGQUIT, syscall.SIGALRM, syscall.SIGVTALRM, syscall.SIGTTOU, syscall.SIGTTIN,
+		syscall.SIGABRT, syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGSYS,
+		syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGPWR, syscall.SIGIO, syscall.SIGSTKFLT, syscall.SIGPROF)
 	reap.Adopt()
 	threads.Prepare()
 	launch.ProtectSelf()
-	ensureAccount()
+	if contained && os.Geteuid() == 0 {
+		ensureAccount()
+	}
 	go func() {
 		<-stop
 		end(terminals)

@@ -188,7 +188,7 @@ func (l *Launch) Start(files [3]uintptr, tty bool) (*reap.Child, error) {
 		child, err = reap.Start("/bin/sh", argv, attr)
 	}
 	if err == nil {
-		levelOOM(child.Pid)
+		offer(child.Pid)
 		return child, nil
 	}
 	switch {
