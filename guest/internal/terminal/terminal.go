@@ -4,6 +4,7 @@ package terminal
 
 import (
 	"errors"
+	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -73,7 +74,7 @@ func (t *Terminal) read() {
 	buffer := make([]byte, 32<<10)
 	for {
 		t.waitForRoom()
-		count, err := t.tty.Read(buffer)
+		count, err := t.fill(buffer)
 		t.output(buffer[:count])
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			t.remainder(buffer)
@@ -84,6 +85,41 @@ func (t *Terminal) read() {
 	}
 	<-t.child.Done()
 	t.finish()
+}
+
+// fill waits for output and takes all there is at once, for the kernel hands it out in small pieces.
+func (t *Terminal) fill(buffer []byte) (int, error) {
+	raw, err := t.tty.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		for total < len(buffer) {
+			count, err := syscall.Read(int(fd), buffer[total:])
+			if err == syscall.EINTR {
+				continue
+			}
+			if err == syscall.EAGAIN {
+				return total > 0
+			}
+			if err != nil || count <= 0 {
+				failed = io.EOF
+				return true
+			}
+			total += count
+		}
+		return true
+	})
+	if total > 0 {
+		// What came before the end is handed over first; the end is found again.
+		return total, nil
+	}
+	if err == nil {
+		err = failed
+	}
+	return 0, err
 }
 
 // remainder is what the terminal still holds when its shell has ended and others keep it open.
