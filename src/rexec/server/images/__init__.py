@@ -1,0 +1,6 @@
+"""Where container images come from."""
+
+from rexec.server.images.build import Mirrors
+from rexec.server.images.source import ImageRules, RegistrySource
+
+__all__ = ["ImageRules", "Mirrors", "RegistrySource"]

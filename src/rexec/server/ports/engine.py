@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol, Self, TypeAlias
+from collections.abc import AsyncIterator
+from typing import Protocol, Self
 
-from rexec.server.ports.records import Capacity, Feature, Image, Limits, Observation, PullProgress, Spec
+from rexec.server.ports.images import ProgressCallback
+from rexec.server.ports.records import Capacity, Feature, Image, Limits, Observation, Spec
 
-ProgressCallback: TypeAlias = Callable[[PullProgress], None]
+__all__ = ["Engine", "ProgressCallback"]
 
 
 class Engine(Protocol):
