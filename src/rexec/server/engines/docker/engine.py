@@ -110,8 +110,11 @@ class DockerEngine:
             mounts = await asyncio.to_thread(self._files.prepare, spec.engine_key, spec.hostname)
             try:
                 await self._client.json("POST", f"{path}/start", timeout=_CREATE_TIMEOUT)
-            except NotFound:
-                await self._create(spec, mounts)
+            except NotFound as error:
+                if error.message.startswith("network "):
+                    await self._network.join(objects.object_name(spec.engine_key))
+                else:
+                    await self._create(spec, mounts)
                 await self._client.json("POST", f"{path}/start", timeout=_CREATE_TIMEOUT)
             except (Conflict, Broken) as error:
                 observed = await self.inspect(spec.engine_key)

@@ -46,6 +46,11 @@ class Network:
                 await self._apply()
             self._verified_at = time.monotonic()
 
+    async def join(self, object_name: str) -> None:
+        """Put a stopped container that was made for a network since removed into this one."""
+        await self.ensure(afresh=True)
+        await self._client.json("POST", f"networks/{self.name}/connect", body={"Container": object_name})
+
     async def remove(self) -> None:
         """Take network and rules away; containers must be gone."""
         try:

@@ -15,6 +15,8 @@ from rexec.server.ports.addresses import INTERNAL_IPV4, INTERNAL_IPV6
 
 _BEFORE_DOCKER = -10
 _BRIDGE_PRIORITY = -200
+_REFUSE = "reject with icmpx type admin-prohibited"
+"""An answer, since a program inside should fail at once and not after its own time-out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,10 @@ def nft_script(name: str, bridge: str, rules: NetworkRules, resolvers: Iterable[
         f'oifname "{bridge}" drop',
         f'iifname != "{bridge}" accept',
         *holes,
-        f"ip daddr {{ {', '.join(INTERNAL_IPV4)} }} drop",
-        f"ip6 daddr {{ {', '.join(INTERNAL_IPV6)} }} drop",
+        f"ip daddr {{ {', '.join(INTERNAL_IPV4)} }} {_REFUSE}",
+        f"ip6 daddr {{ {', '.join(INTERNAL_IPV6)} }} {_REFUSE}",
     ]
-    entering = [f'iifname != "{bridge}" accept', *holes, "drop"]
+    entering = [f'iifname != "{bridge}" accept', *holes, _REFUSE]
     return "\n".join(
         [
             *_replaced("inet", name),
@@ -99,7 +101,7 @@ def iptables_script(name: str, bridge: str, rules: NetworkRules, resolvers: Iter
     ]
     into, through = iptables_chains(name)
     lines = ["*filter", f":{into} - [0:0]", f":{through} - [0:0]", f"-F {into}", f"-F {through}"]
-    lines += [f"-A {into} {rule}" for rule in (f"! -i {bridge} -j RETURN", *holes, "-j DROP")]
+    lines += [f"-A {into} {rule}" for rule in (f"! -i {bridge} -j RETURN", *holes, "-j REJECT")]
     lines += [
         f"-A {through} {rule}"
         for rule in (
@@ -107,7 +109,7 @@ def iptables_script(name: str, bridge: str, rules: NetworkRules, resolvers: Iter
             f"-o {bridge} -j DROP",
             f"! -i {bridge} -j RETURN",
             *holes,
-            *(f"-d {network} -j DROP" for network in internal),
+            *(f"-d {network} -j REJECT" for network in internal),
         )
     ]
     return "\n".join([*lines, "COMMIT", ""])
