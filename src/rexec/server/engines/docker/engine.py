@@ -236,18 +236,28 @@ class DockerEngine:
             volumes=volumes,
             dns=self._network.rules.resolvers,
         )
-        try:
-            await self._client.json(
-                "POST",
-                "containers/create",
-                params={"name": objects.object_name(spec.engine_key)},
-                body=objects.creation(blueprint),
-                timeout=_CREATE_TIMEOUT,
-            )
-        except Conflict:
-            await self._owned(spec.engine_key)
-        except NotFound as error:
-            raise NotFound(f"the image {spec.image} is not here", code="image_not_found") from error
+        await self._create_or_adopt(spec, objects.creation(blueprint))
+
+    async def _create_or_adopt(self, spec: Spec, body: dict[str, Any]) -> None:
+        """Docker takes a name before the object can be seen: a create that comes second waits until the first, which
+        may be that of a server that crashed, has ended either way."""
+        params = {"name": objects.object_name(spec.engine_key)}
+        wait = 0.02
+        async with asyncio.timeout(_CREATE_TIMEOUT):
+            while True:
+                try:
+                    await self._client.json(
+                        "POST", "containers/create", params=params, body=body, timeout=_CREATE_TIMEOUT
+                    )
+                except Conflict:
+                    if (await self.inspect(spec.engine_key)).phase is not Phase.MISSING:
+                        return
+                    await asyncio.sleep(wait)
+                    wait = min(2 * wait, 1.0)
+                except NotFound as error:
+                    raise NotFound(f"the image {spec.image} is not here", code="image_not_found") from error
+                else:
+                    return
 
     async def _owned(self, engine_key: str) -> Observation:
         """An inspection; `Broken` for an object of our name that is not ours."""

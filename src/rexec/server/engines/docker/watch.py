@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -55,7 +56,15 @@ async def _one_connection(
         yield None
         async for event in client.lines(response):
             if engine_key := _key(event):
-                yield missing(engine_key) if event.get("Action") == "destroy" else await inspect(engine_key)
+                yield await _seen(engine_key, str(event.get("Action")), inspect)
+
+
+async def _seen(engine_key: str, action: str, inspect: Callable[[str], Awaitable[Observation]]) -> Observation:
+    if action == "destroy":
+        return missing(engine_key)
+    observed = await inspect(engine_key)
+    # A running container's inspection does not tell that one of its processes was killed for memory; the event does.
+    return replace(observed, out_of_memory=True) if action == "oom" else observed
 
 
 def _key(event: dict[str, Any]) -> str | None:

@@ -1,0 +1,159 @@
+"""A real engine for every test of this folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rexec.server.engines.docker import DockerEngine, NetworkRules
+from rexec.server.engines.docker.client import Client, find_url
+from rexec.server.images import ImageRules, RegistrySource
+from rexec.server.ports.records import Limits, Observation, Phase, Spec
+
+BASE = "debian:bookworm"
+LIMITS = Limits(memory_mb=256, cpu_millis=1000, disk_mb=1024, pids=200)
+
+
+@pytest.fixture(scope="session")
+def daemon_url() -> str:
+    return find_url(os.environ.get("REXEC_TEST_DOCKER"))
+
+
+@pytest.fixture(scope="session")
+async def client(daemon_url: str) -> AsyncIterator[Client]:
+    """The daemon itself, for what a test does behind the engine's back."""
+    async with Client(daemon_url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def guest_binary() -> Path:
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    path = Path(__file__).parents[2] / f"src/rexec/server/guest/bin/rexec-guest-{machine}"
+    if not path.exists():
+        pytest.fail("the guest is not built: run scripts/build-guest")
+    return path
+
+
+@dataclass
+class Bench:
+    """One engine and what was started on it."""
+
+    engine: DockerEngine
+    client: Client
+    installation: str
+    guests: Path
+
+    def spec(self, image: str = BASE, limits: Limits = LIMITS) -> Spec:
+        key = secrets.token_hex(6)
+        return Spec(engine_key=key, image=image, limits=limits, hostname=f"h-{key}")
+
+    async def run(self, spec: Spec, command: str, *, timeout: float = 30) -> tuple[int, str]:
+        """A shell command inside, by Docker's own exec."""
+        path = f"containers/rexec-{spec.engine_key}/exec"
+        body = {"AttachStdout": True, "AttachStderr": True, "Tty": True, "Cmd": ["sh", "-c", command]}
+        made = await self.client.json("POST", path, body=body)
+        async with self.client.stream(
+            "POST", f"exec/{made['Id']}/start", body={"Tty": True}, timeout=timeout
+        ) as response:
+            output = await response.read()
+        ended = await self.client.json("GET", f"exec/{made['Id']}/json")
+        return int(ended["ExitCode"]), output.decode(errors="replace").strip()
+
+    async def close(self) -> None:
+        for observation in await self.engine.list():
+            await self.engine.delete(observation.engine_key)
+        await self.engine.remove_network()
+
+
+@pytest.fixture(scope="session")
+def make_engine(daemon_url: str, guest_binary: Path) -> Callable[..., DockerEngine]:
+    def make(
+        guests: Path,
+        installation: str,
+        *,
+        url: str = daemon_url,
+        images: ImageRules | None = None,
+        network: NetworkRules | None = None,
+        shell_bundle: Path | None = None,
+    ) -> DockerEngine:
+        return DockerEngine(
+            url,
+            installation,
+            guests,
+            guest_binary,
+            network=network or NetworkRules(),
+            images=RegistrySource(images or ImageRules()),
+            shell_bundle=shell_bundle,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+async def bench(
+    make_engine: Callable[..., DockerEngine], client: Client, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Bench]:
+    guests = tmp_path_factory.mktemp("guests")
+    installation = secrets.token_hex(8)
+    async with make_engine(guests, installation) as engine:
+        bench = Bench(engine, client, installation, guests)
+        try:
+            await engine.prepare(BASE, lambda progress: None, timeout=110)
+            yield bench
+        finally:
+            await bench.close()
+
+
+@dataclass
+class Watched:
+    """What an engine's watch has told so far, and a way to wait for more."""
+
+    seen: list[Observation | None]
+    grew: asyncio.Condition
+
+    async def until(self, wanted: Callable[[list[Observation | None]], bool], timeout: float = 10) -> None:
+        async with asyncio.timeout(timeout), self.grew:
+            await self.grew.wait_for(lambda: wanted(self.seen))
+
+    async def phase(self, key: str, phase: Phase) -> Observation:
+        def found() -> Observation | None:
+            return next((o for o in self.seen if o is not None and o.engine_key == key and o.phase is phase), None)
+
+        await self.until(lambda _: found() is not None)
+        observation = found()
+        assert observation is not None
+        return observation
+
+
+@pytest.fixture
+def watching() -> Callable[[DockerEngine], tuple[Watched, asyncio.Task[None]]]:
+    def begin(engine: DockerEngine) -> tuple[Watched, asyncio.Task[None]]:
+        watched = Watched([], asyncio.Condition())
+
+        async def follow() -> None:
+            async for observation in engine.watch():
+                async with watched.grew:
+                    watched.seen.append(observation)
+                    watched.grew.notify_all()
+
+        return watched, asyncio.create_task(follow())
+
+    return begin
+
+
+@pytest.fixture
+async def watched(
+    bench: Bench, watching: Callable[[DockerEngine], tuple[Watched, asyncio.Task[None]]]
+) -> AsyncIterator[Watched]:
+    watched, task = watching(bench.engine)
+    await watched.until(lambda seen: seen == [None])
+    yield watched
+    task.cancel()
+    await asyncio.wait([task])
