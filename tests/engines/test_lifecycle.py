@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import LIMITS, Bench, Watched
+from engine_bench import LIMITS, Bench, Watched
 
 from rexec.errors import Broken, Conflict, Invalid, NotFound, RexecError
 from rexec.server.engines.docker import DockerEngine

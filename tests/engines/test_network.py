@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from conftest import Bench
+from engine_bench import Bench
 
 from rexec.server.engines.docker import DockerEngine, NetworkRules
 from rexec.server.engines.docker.firewall import host_resolvers

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import Bench, Watched
+from engine_bench import Bench, Watched
 
 from rexec.errors import Unavailable
 from rexec.server.engines.docker import DockerEngine
