@@ -74,7 +74,7 @@ export class ContainersView {
 
   private async create(): Promise<void> {
     const [{ images }, { roles }] = await Promise.all([api.images(), api.roles()]);
-    const dialog = createDialog(this.profile, images, roles, (container) => this.put(container));
+    const dialog = createDialog(this.profile, images, roles, (container) => this.begin(container));
     this.element.append(dialog);
     dialog.showModal();
   }
@@ -82,6 +82,11 @@ export class ContainersView {
   private async signOut(): Promise<void> {
     await api.signOut().catch(() => undefined);
     this.on.signedOut("");
+  }
+
+  /** The answer of a create; events of its progress may have come before it. */
+  private begin(container: Container): void {
+    if (!this.rows.has(container.id)) this.put(container);
   }
 
   private put(container: Container): void {

@@ -1,0 +1,140 @@
+"""How containers end, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import aiodocker
+import pytest
+from support.client import Api, Watcher, small
+
+
+async def kill(docker: aiodocker.Docker, engine_id: str, signal: str = "KILL") -> None:
+    container = docker.containers.container(engine_id)
+    await container.kill(signal=signal)
+
+
+async def test_one_killed_from_outside_is_told_within_a_second(api: Api, docker: aiodocker.Docker) -> None:
+    async with api.container() as container, Watcher(api) as watcher:
+        engine_id = (await api.get(container["id"]))["container_id"]
+        begin = time.monotonic()
+        await kill(docker, engine_id)
+        told = await watcher.until("container_error", container["id"], timeout=10)
+
+        assert time.monotonic() - begin < 3
+        assert told["data"]["status"] == "error"
+        assert told["data"]["reason"] == "killed"
+
+
+async def test_one_that_is_ended_from_inside_is_stopped_and_starts_again_with_its_data(api: Api) -> None:
+    async with api.container() as container, Watcher(api) as watcher:
+        await api.exec(container["id"], "echo kept > /home/user/kept")
+        await api.http.post(f"/api/containers/{container['id']}/exec", json={"command": "kill -TERM 1", "timeout": 2})
+        told = await watcher.until("container_stopped", container["id"], timeout=15)
+        assert told["data"]["reason"] == "exited"
+
+        again = await api.http.post(f"/api/containers/{container['id']}/start")
+        assert again.status_code == 200, again.text
+        assert again.json()["status"] == "running"
+        assert (await api.exec(container["id"], "cat /home/user/kept"))["stdout"] == "kept\n"
+
+
+async def test_a_child_out_of_memory_is_told_and_the_container_lives(api: Api) -> None:
+    async with api.container(memory_mb=256) as container:
+        eater = ["sh", "-c", "x=$(head -c 600M /dev/zero | tr '\\0' a); echo $x | wc -c"]
+        answer = await api.http.post(f"/api/containers/{container['id']}/exec", json={"command": eater})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["exit_code"] != 0
+        assert answer.json()["reason"] == "out_of_memory"
+        assert (await api.exec(container["id"], "echo alive"))["stdout"] == "alive\n"
+
+
+async def test_stop_keeps_data_and_stopped_refuses_exec(api: Api) -> None:
+    async with api.container() as container:
+        await api.exec(container["id"], "echo kept > /root/kept")
+        stopped = await api.http.post(f"/api/containers/{container['id']}/stop")
+        assert stopped.status_code == 200
+        refused = await api.http.post(f"/api/containers/{container['id']}/exec", json={"command": "true"})
+        assert refused.status_code == 409
+        assert refused.json()["code"] == "not_running"
+        again = await api.http.post(f"/api/containers/{container['id']}/stop")
+        assert again.status_code == 200
+        started = await api.http.post(f"/api/containers/{container['id']}/start")
+        assert started.json()["message"] == "container started"
+        assert (await api.exec(container["id"], "cat /root/kept"))["stdout"] == "kept\n"
+
+
+async def test_a_paused_one_wakes_for_a_command(api: Api) -> None:
+    async with api.container() as container:
+        paused = await api.http.post(f"/api/containers/{container['id']}/pause")
+        assert paused.status_code == 200, paused.text
+        assert (await api.get(container["id"]))["status"] == "paused"
+        assert (await api.exec(container["id"], "echo awake"))["stdout"] == "awake\n"
+        assert (await api.get(container["id"]))["status"] == "running"
+
+
+async def test_one_that_vanished_is_rebuilt_and_says_so(api: Api, docker: aiodocker.Docker) -> None:
+    async with api.container() as container, Watcher(api) as watcher:
+        engine_id = (await api.get(container["id"]))["container_id"]
+        await docker.containers.container(engine_id).delete(force=True)
+        told = await watcher.until("container_error", container["id"], timeout=15)
+        assert told["data"]["reason"] == "lost"
+
+        started = await api.http.post(f"/api/containers/{container['id']}/start")
+        assert started.status_code == 200, started.text
+        assert started.json()["message"] == "container recreated and started"
+        assert started.json()["recreated"] is True
+        assert started.json()["data_kept"] is False
+
+
+async def creating(api: Api) -> str:
+    answer = await api.http.post("/api/containers", json=small())
+    return str(answer.json()["id"])
+
+
+async def running(api: Api) -> str:
+    return str((await api.create())["id"])
+
+
+async def stopped(api: Api) -> str:
+    container = await running(api)
+    assert (await api.http.post(f"/api/containers/{container}/stop")).status_code == 200
+    return container
+
+
+async def paused(api: Api) -> str:
+    container = await running(api)
+    assert (await api.http.post(f"/api/containers/{container}/pause")).status_code == 200
+    return container
+
+
+async def broken(api: Api) -> str:
+    answer = await api.http.post(
+        "/api/containers",
+        params={"wait": 60},
+        json=small(image="custom", custom_image="registry.invalid/nothing:here"),
+    )
+    assert answer.json()["status"] == "error", answer.text
+    assert answer.json()["reason"] in ("image_not_found", "pull_failed")
+    return str(answer.json()["id"])
+
+
+@pytest.mark.parametrize("state", [creating, running, stopped, paused, broken])
+async def test_delete_is_possible_in_every_state_and_leaves_nothing(
+    api: Api, docker: aiodocker.Docker, state: Callable[[Api], Awaitable[str]]
+) -> None:
+    container = await state(api)
+    engine_id = (await api.get(container)).get("container_id")
+
+    deleted = await api.http.delete(f"/api/containers/{container}")
+
+    assert deleted.status_code == 200
+    assert deleted.json()["message"] == "container deleted"
+    assert (await api.http.get(f"/api/containers/{container}")).status_code == 404
+    assert (await api.http.delete(f"/api/containers/{container}")).status_code == 200
+    if engine_id:
+        async with asyncio.timeout(20):
+            while engine_id in {found.id for found in await docker.containers.list(all=True)}:
+                await asyncio.sleep(0.1)
