@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from support.client import Api, Watcher, small
 
 PAGE = {

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import aiodocker
 import pytest
+
 from support.client import Api, Watcher, small
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import websockets
+
 from support.client import Api
 
 Minted = Callable[..., Awaitable[Api]]

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import websockets
-from support.client import Api
 from websockets.asyncio.client import ClientConnection
+
+from support.client import Api
 
 PAGE = Path(__file__).parents[2] / "docs/terminal-protocol.md"
 TRANSCRIPTS = re.findall(r"```transcript (\S+)\n(.*?)```", PAGE.read_text(), re.DOTALL)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import websockets
-from support.client import Api, small
 from support.server import Served
 from websockets.asyncio.client import ClientConnection
+
+from support.client import Api, small
 
 
 class V2:
@@ -69,7 +70,11 @@ async def test_v1_speaks_json_and_never_splits_a_character(api: Api) -> None:
         api.connect(f"/ws/terminal/{container['id']}", subprotocols=["rexec.v1"]) as socket,
     ):
         types, text = [], ""
-        await socket.send(json.dumps({"type": "input", "data": "printf '\\303'; sleep 0.2; printf '\\251t\\303\\251\\n'; echo do''ne\n"}))
+        await socket.send(
+            json.dumps(
+                {"type": "input", "data": "printf '\\303'; sleep 0.2; printf '\\251t\\303\\251\\n'; echo do''ne\n"}
+            )
+        )
         async with asyncio.timeout(20):
             while "done" not in text:
                 message = json.loads(await socket.recv())
@@ -125,7 +130,9 @@ async def test_a_shell_outlives_kill_9_of_the_server_without_a_gap_or_a_repeat(s
         async with api.connect(at, subprotocols=["rexec.v2"]) as socket:
             terminal = V2(socket)
             await terminal.control("ready")
-            await socket.send(b"for i in $(seq 1 3000); do echo line-$i; test $((i % 100)) -gt 0 || sleep 0.05; done; echo the-en''d\n")
+            await socket.send(
+                b"for i in $(seq 1 3000); do echo line-$i; test $((i % 100)) -gt 0 || sleep 0.05; done; echo the-en''d\n"
+            )
             await terminal.until(b"line-300\r\n")
             await served.kill()
             with pytest.raises(websockets.ConnectionClosed):

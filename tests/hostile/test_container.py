@@ -10,8 +10,9 @@ from pathlib import Path
 
 import aiodocker
 import pytest
-from support.client import Api
 from support.server import Served
+
+from support.client import Api
 
 
 async def test_nothing_that_the_server_uses_can_be_written_or_swapped(api: Api) -> None:
@@ -22,7 +23,9 @@ async def test_nothing_that_the_server_uses_can_be_written_or_swapped(api: Api) 
                 f"mv {path} {path}.old || ln -sfn /tmp {path} || rm -rf {path} || echo x > {path} || mount -t tmpfs none {path}",
             )
             assert tried["exit_code"] != 0, path
-        run = await api.exec(container["id"], "touch /.rexec/run/x; ln -s /var/run/docker.sock /.rexec/run/y.sock; ls /.rexec/run")
+        run = await api.exec(
+            container["id"], "touch /.rexec/run/x; ln -s /var/run/docker.sock /.rexec/run/y.sock; ls /.rexec/run"
+        )
         assert run["stdout"].split() == [name for name in run["stdout"].split() if name.endswith(".sock")]
         assert "y.sock" not in run["stdout"]
         assert (await api.exec(container["id"], "echo fine"))["stdout"] == "fine\n"
@@ -33,9 +36,7 @@ async def test_a_log_flood_is_bounded(api: Api, docker: aiodocker.Docker, daemon
         engine_id = (await api.get(container["id"]))["container_id"]
         await api.exec(container["id"], "head -c 200000000 /dev/zero | tr '\\0' x > /proc/1/fd/1", timeout=60)
         kept = sum(
-            found.stat().st_size
-            for found in (daemon_root / "containers" / engine_id).rglob("*")
-            if found.is_file()
+            found.stat().st_size for found in (daemon_root / "containers" / engine_id).rglob("*") if found.is_file()
         )
         assert kept < 32 << 20
 
@@ -110,7 +111,12 @@ async def test_the_host_is_out_of_reach(api: Api, served: Served) -> None:
 async def test_neighbours_are_out_of_reach_by_address_and_by_name(api: Api) -> None:
     async with api.container() as first, api.container() as second:
         serving = f"/api/containers/{second['id']}/processes"
-        server = ["perl", "-MIO::Socket::INET", "-e", "$s=IO::Socket::INET->new(Listen=>5,LocalPort=>8000); while($c=$s->accept){close $c}"]
+        server = [
+            "perl",
+            "-MIO::Socket::INET",
+            "-e",
+            "$s=IO::Socket::INET->new(Listen=>5,LocalPort=>8000); while($c=$s->accept){close $c}",
+        ]
         started = await api.http.post(serving, json={"command": server})
         assert started.status_code == 201, started.text
         async with asyncio.timeout(20):
@@ -128,9 +134,9 @@ async def test_garbage_from_a_false_guest_harms_only_its_own_container(api: Api,
     async with api.container() as hostile, api.container() as neighbour:
         lie = (
             "use IO::Socket::UNIX; my @s = glob('/.rexec/run/*.sock'); my @c;"
-            "my @lies = (\"\\0\" x 70000, \"HTTP/1.1 200 OK\\r\\nContent-Length: -1\\r\\n\\r\\n\","
-            " \"HTTP/1.1 200 OK\\r\\n\" . (\"A: b\\r\\n\" x 100000), \"HTTP/1.1 200 OK\\r\\nContent-Length: 99999999999\\r\\n\\r\\n{\","
-            " \"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\nnull\", \"HTTP/1.1 101 no\\r\\n\\r\\n\" . (\"o\" . pack('N', 4294967295)));"
+            'my @lies = ("\\0" x 70000, "HTTP/1.1 200 OK\\r\\nContent-Length: -1\\r\\n\\r\\n",'
+            ' "HTTP/1.1 200 OK\\r\\n" . ("A: b\\r\\n" x 100000), "HTTP/1.1 200 OK\\r\\nContent-Length: 99999999999\\r\\n\\r\\n{",'
+            ' "HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\nnull", "HTTP/1.1 101 no\\r\\n\\r\\n" . ("o" . pack(\'N\', 4294967295)));'
             "$SIG{PIPE} = 'IGNORE'; for my $n (1..600) { my $c = IO::Socket::UNIX->new(Peer => $s[0]) or next;"
             " print $c $lies[$n % @lies]; $c->flush; push @c, $c; } sleep 20;"
         )

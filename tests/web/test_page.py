@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from playwright.async_api import BrowserContext, Page, expect
+
 from support.client import Api
 
 SCREEN = ".xterm-rows"

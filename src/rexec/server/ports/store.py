@@ -51,8 +51,6 @@ class Containers(Protocol):
         """Living ones that `reference` names: the first non-empty of id, name, engine id, prefix (≥ 12) of the engine
         id. Within `user_id`'s own; with None by id, engine id or prefix over all users. Two or more mean ambiguous."""
 
-    async def list(self, wanted: ContainerFilter) -> list[ContainerRow]: ...
-
     async def count(self, user_id: str) -> int:
         """Living ones that count against the limit: all but those in `error`."""
 
@@ -84,6 +82,8 @@ class Containers(Protocol):
         """Forget rows in status `deleted` whose `deleted_at` is before, and mark rows in `error` settled before as
         deleted (target and `deleted_at`)."""
 
+    async def list(self, wanted: ContainerFilter) -> list[ContainerRow]: ...
+
 
 class Events(Protocol):
     async def append(
@@ -114,13 +114,13 @@ class Users(Protocol):
 
     async def by_username(self, username: str) -> UserRow | None: ...
 
-    async def list(self, limit: int, after: str | None) -> list[UserRow]:
-        """By id."""
-
     async def update(self, user_id: str, **changes: Any) -> UserRow | None: ...
 
     async def expired_guests(self, now: datetime, limit: int) -> list[UserRow]:
         """Guests past `expires_at` that are not disabled yet."""
+
+    async def list(self, limit: int, after: str | None) -> list[UserRow]:
+        """By id."""
 
 
 class Tokens(Protocol):
@@ -129,11 +129,11 @@ class Tokens(Protocol):
     async def by_digest(self, digest: bytes) -> tuple[TokenRow, UserRow] | None:
         """With its user, revoked and expired ones too: the caller judges."""
 
-    async def list(self, user_id: str) -> list[TokenRow]: ...
-
     async def revoke(self, user_id: str, token_id: str, now: datetime) -> bool: ...
 
     async def touch(self, token_id: str, now: datetime) -> None: ...
+
+    async def list(self, user_id: str) -> list[TokenRow]: ...
 
 
 class Sessions(Protocol):
@@ -141,12 +141,12 @@ class Sessions(Protocol):
 
     async def get(self, session_id: str) -> tuple[SessionRow, UserRow] | None: ...
 
-    async def list(self, user_id: str, now: datetime) -> list[SessionRow]: ...
-
     async def rotate(self, session_id: str, old: bytes, new: bytes, now: datetime) -> bool:
         """Swap the refresh digest; False when `old` is not the one that is valid now."""
 
     async def revoke(self, session_id: str, now: datetime) -> bool: ...
+
+    async def list(self, user_id: str, now: datetime) -> list[SessionRow]: ...
 
 
 class Idempotency(Protocol):

@@ -1,0 +1,180 @@
+"""Containers in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from rexec.errors import Conflict
+from rexec.server.ports.records import ContainerRow, Enforced, Limits, Status, Target
+from rexec.server.ports.store import ContainerFilter
+from rexec.server.store.tables import containers as table
+
+_SHORTEST_PREFIX = 12
+_LIMITS = tuple(field.name for field in fields(Limits))
+_COLUMNS = tuple(column.name for column in table.columns if column.name not in _LIMITS)
+_LIVING = table.c.deleted_at.is_(None)
+_SETTLED = or_(
+    table.c.status == table.c.target,
+    (table.c.status == Status.ERROR) & (table.c.target != Target.DELETED),
+)
+
+
+def _values(changes: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(changes)
+    limits = values.pop("limits", None)
+    if limits is not None:
+        values.update(asdict(limits))
+    if "enforced" in values:
+        values["enforced"] = asdict(values["enforced"])
+    if "environment_names" in values:
+        values["environment_names"] = list(values["environment_names"])
+    return values
+
+
+def _row(found: Row[Any]) -> ContainerRow:
+    columns = found._mapping
+    values = {name: columns[name] for name in _COLUMNS}
+    values["limits"] = Limits(**{name: columns[name] for name in _LIMITS})
+    values["enforced"] = Enforced(**values["enforced"])
+    values["environment_names"] = tuple(values["environment_names"])
+    values["status"] = Status(values["status"])
+    values["target"] = Target(values["target"])
+    return ContainerRow(**values)
+
+
+class SqlContainers:
+    """Implements `ports.store.Containers`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def insert(self, row: ContainerRow) -> None:
+        values = {field.name: getattr(row, field.name) for field in fields(ContainerRow)}
+        try:
+            async with self._connection.begin_nested():
+                await self._connection.execute(insert(table).values(_values(values)))
+        except IntegrityError as error:
+            raise _name_taken(row.name) from error
+
+    async def get(self, container_id: str) -> ContainerRow | None:
+        found = (await self._connection.execute(select(table).where(table.c.id == container_id))).first()
+        return _row(found) if found else None
+
+    async def find(self, user_id: str | None, reference: str) -> list[ContainerRow]:
+        keys = [table.c.id == reference, table.c.engine_id == reference]
+        if user_id is not None:
+            keys.insert(1, table.c.name == reference)
+        if len(reference) >= _SHORTEST_PREFIX:
+            keys.append(table.c.engine_id.startswith(reference, autoescape=True))
+        query = select(table).where(_LIVING, or_(*keys)).limit(10)
+        if user_id is not None:
+            query = query.where(table.c.user_id == user_id)
+        found = await self._all(query)
+        for wanted in ("id", "name", "engine_id"):
+            exact = [row for row in found if getattr(row, wanted) == reference]
+            if exact and (wanted != "name" or user_id is not None):
+                return exact
+        return [row for row in found if (row.engine_id or "").startswith(reference)]
+
+    async def count(self, user_id: str) -> int:
+        query = select(func.count()).where(_LIVING, table.c.user_id == user_id, table.c.status != Status.ERROR)
+        return int((await self._connection.execute(query)).scalar_one())
+
+    async def count_living(self, user_id: str, name: str) -> int:
+        query = select(func.count()).where(_LIVING, table.c.user_id == user_id, table.c.name == name)
+        return int((await self._connection.execute(query)).scalar_one())
+
+    async def update(self, row: ContainerRow, **changes: Any) -> ContainerRow | None:
+        statement = (
+            update(table)
+            .where(table.c.id == row.id, table.c.version == row.version)
+            .values(_values(changes) | {"version": row.version + 1})
+            .returning(table)
+        )
+        try:
+            async with self._connection.begin_nested():
+                found = (await self._connection.execute(statement)).first()
+        except IntegrityError as error:
+            raise _name_taken(str(changes.get("name", row.name))) from error
+        return _row(found) if found else None
+
+    async def touch(self, used: Mapping[str, datetime]) -> None:
+        if not used:
+            return
+        at = bindparam("at", type_=table.c.last_used_at.type)
+        statement = update(table).where(table.c.id == bindparam("of")).values(last_used_at=at)
+        await self._connection.execute(statement, [{"of": key, "at": used[key]} for key in sorted(used)])
+
+    async def unsettled(self, now: datetime, limit: int) -> list[ContainerRow]:
+        free = or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now)
+        query = select(table).where(~_SETTLED, free, table.c.status != Status.DELETED)
+        return await self._all(query.order_by(table.c.created_at).limit(limit))
+
+    async def claim(self, container_id: str, owner: str, now: datetime, until: datetime) -> ContainerRow | None:
+        mine = or_(table.c.claimed_by == owner, table.c.claimed_until.is_(None), table.c.claimed_until <= now)
+        statement = (
+            update(table)
+            .where(table.c.id == container_id, mine)
+            .values(claimed_by=owner, claimed_until=until)
+            .returning(table)
+        )
+        found = (await self._connection.execute(statement)).first()
+        return _row(found) if found else None
+
+    async def release(self, container_id: str, owner: str) -> None:
+        statement = update(table).where(table.c.id == container_id, table.c.claimed_by == owner)
+        await self._connection.execute(statement.values(claimed_by=None, claimed_until=None))
+
+    async def overdue(self, now: datetime, limit: int) -> list[ContainerRow]:
+        due = (table.c.expires_at <= now) & table.c.target.in_([Target.RUNNING, Target.PAUSED])
+        return await self._all(select(table).where(_LIVING, due).order_by(table.c.expires_at).limit(limit))
+
+    async def of_engine(self, engine: str, host: str) -> list[ContainerRow]:
+        present = (table.c.engine == engine) & (table.c.host == host) & (table.c.status != Status.DELETED)
+        return await self._all(select(table).where(present))
+
+    async def purge(self, before: datetime) -> int:
+        gone = delete(table).where(table.c.status == Status.DELETED, table.c.deleted_at < before)
+        old = _LIVING & (table.c.status == Status.ERROR) & (table.c.settled_at < before)
+        ended = (
+            update(table)
+            .where(old)
+            .values(target=Target.DELETED, deleted_at=table.c.settled_at, version=table.c.version + 1)
+        )
+        return (await self._connection.execute(gone)).rowcount + (await self._connection.execute(ended)).rowcount
+
+    async def _all(self, query: Select[Any]) -> list[ContainerRow]:
+        return [_row(found) for found in await self._connection.execute(query)]
+
+    def _labelled(self, key: str, value: str) -> Any:
+        if self._connection.dialect.name == "postgresql":
+            return table.c.labels.contains({key: value})
+        each = func.json_each(table.c.labels).table_valued("key", "value")
+        return exists(select(1).select_from(each).where(each.c.key == key, each.c.value == value))
+
+    async def list(self, wanted: ContainerFilter) -> list[ContainerRow]:
+        query = select(table).where(_LIVING).order_by(table.c.created_at.desc(), table.c.id.desc())
+        if wanted.user_id is not None:
+            query = query.where(table.c.user_id == wanted.user_id)
+        if wanted.statuses:
+            query = query.where(table.c.status.in_([str(status) for status in wanted.statuses]))
+        if wanted.name is not None:
+            query = query.where(table.c.name == wanted.name)
+        if wanted.before is not None:
+            at, last = wanted.before
+            earlier = (table.c.created_at == at) & (table.c.id < last)
+            query = query.where(or_(table.c.created_at < at, earlier))
+        for key, value in wanted.labels.items():
+            query = query.where(self._labelled(key, value))
+        return await self._all(query.limit(wanted.limit))
+
+
+def _name_taken(name: str) -> Conflict:
+    return Conflict("container with this name already exists", code="name_taken", name=name)

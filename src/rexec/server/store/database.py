@@ -1,0 +1,90 @@
+"""The store on SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Self
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from rexec.errors import Unavailable
+from rexec.server.ports.bus import Bus
+from rexec.server.store.engines import open_reader, open_writer, parse
+from rexec.server.store.migrate import upgrade
+from rexec.server.store.transaction import SqlTransaction
+
+_log = structlog.get_logger(__name__)
+_RETRYABLE_SQLSTATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300")
+_PASSING_WORDS = ("database is locked", "disk is full", "unable to open", "connection is closed")
+_RETRY_AFTER = 1
+
+
+class SqlDatabase:
+    """Implements `ports.store.Database`. `bus` hears the topics of each transaction after its commit."""
+
+    def __init__(self, url: str, bus: Bus) -> None:
+        self._url = parse(url)
+        self._bus = bus
+        self._writer: AsyncEngine = open_writer(self._url)
+        self._reader: AsyncEngine = open_reader(self._url, self._writer)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._writer.dispose()
+        await self._reader.dispose()
+
+    async def migrate(self) -> None:
+        """Bring the schema to head. Two processes that start at once do it one after the other."""
+        with _passing_told():
+            async with self._writer.begin() as connection:
+                await connection.run_sync(upgrade)
+
+    async def ping(self) -> None:
+        with _passing_told():
+            async with self._reader.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[SqlTransaction, None]:
+        with _passing_told():
+            async with self._writer.begin() as connection:
+                transaction = SqlTransaction(connection)
+                yield transaction
+        if transaction.topics:
+            await self._bus.publish(*transaction.topics)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[SqlTransaction, None]:
+        with _passing_told():
+            async with self._reader.connect() as connection:
+                yield SqlTransaction(connection)
+
+
+@contextmanager
+def _passing_told() -> Iterator[None]:
+    """The databases' passing troubles as `Unavailable`; the rest goes on as it is."""
+    try:
+        yield
+    except (PoolTimeout, OSError, DBAPIError) as error:
+        if isinstance(error, DBAPIError) and not _passing(error):
+            raise
+        _log.warning("the database did not take a transaction", error=type(error).__name__)
+        raise Unavailable("the database is busy or away", code="database_away", retry_after=_RETRY_AFTER) from error
+
+
+def _passing(error: DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None) or ""
+    words = str(error.orig)
+    return (
+        error.connection_invalidated
+        or state in _RETRYABLE_SQLSTATES
+        or state.startswith("08")
+        or any(part in words for part in _PASSING_WORDS)
+    )

@@ -1,0 +1,63 @@
+"""How each database is opened. SQLite: WAL, one connection that writes, a few that read and never wait for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+_READERS = 4
+_POSTGRES_CONNECTIONS = 16
+_SQLITE_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    "foreign_keys=ON",
+    "busy_timeout=10000",
+    "temp_store=MEMORY",
+    "cache_size=-8192",
+)
+"""`synchronous=NORMAL` in WAL mode loses no consistency: after a power cut the last commits may be missing, after a
+crash of the server nothing is."""
+
+
+def parse(url: str) -> URL:
+    """`postgresql://…`, `sqlite:///path` and a bare path, with the asynchronous driver filled in."""
+    if "://" not in url:
+        return URL.create("sqlite+aiosqlite", database=str(Path(url).absolute()))
+    parsed = make_url(url)
+    driver = {"sqlite": "sqlite+aiosqlite", "postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg"}
+    return parsed.set(drivername=driver.get(parsed.drivername, parsed.drivername))
+
+
+def open_writer(url: URL) -> AsyncEngine:
+    """On SQLite every transaction of this engine begins as a writer; on PostgreSQL it serves readers as well."""
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(url, pool_size=_POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=True)
+    return _sqlite(url, connections=1, begin="BEGIN IMMEDIATE")
+
+
+def open_reader(url: URL, writer: AsyncEngine) -> AsyncEngine:
+    if url.get_backend_name() != "sqlite":
+        return writer
+    return _sqlite(url, connections=_READERS, begin="BEGIN")
+
+
+def _sqlite(url: URL, *, connections: int, begin: str) -> AsyncEngine:
+    engine = create_async_engine(url, pool_size=connections, max_overflow=0, pool_timeout=30)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def opened(connection: Any, record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in _SQLITE_PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def began(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,28 @@
+"""One transaction: every noun of the store on one connection, and what to say once it has committed."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from rexec.server.store.accounts import SqlSessions, SqlTokens, SqlUsers
+from rexec.server.store.containers import SqlContainers
+from rexec.server.store.events import SqlEvents
+from rexec.server.store.ledgers import SqlCounters, SqlIdempotency, SqlKeys
+
+
+class SqlTransaction:
+    """Implements `ports.store.Transaction`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.containers = SqlContainers(connection)
+        self.events = SqlEvents(connection)
+        self.users = SqlUsers(connection)
+        self.tokens = SqlTokens(connection)
+        self.sessions = SqlSessions(connection)
+        self.idempotency = SqlIdempotency(connection)
+        self.keys = SqlKeys(connection)
+        self.counters = SqlCounters(connection)
+        self.topics: dict[str, None] = {}
+
+    def after_commit(self, *topics: str) -> None:
+        self.topics.update(dict.fromkeys(topics))

@@ -1,0 +1,45 @@
+"""Every promise of the store, kept on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from rexec.server.bus import LocalBus
+from rexec.server.store import SqlDatabase
+from support.postgres import cluster, database_in
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[str]:
+    with cluster() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: str) -> Iterator[str]:
+    """An empty database of one test's own."""
+    with database_in(postgres_cluster) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/rexec.db"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
+
+
+@pytest.fixture
+def bus() -> LocalBus:
+    return LocalBus()
+
+
+@pytest.fixture
+async def database(url: str, bus: LocalBus) -> AsyncIterator[SqlDatabase]:
+    async with SqlDatabase(url, bus) as database:
+        await database.migrate()
+        yield database

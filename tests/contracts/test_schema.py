@@ -1,0 +1,43 @@
+"""The way to the present schema, and a database that is not there."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+
+from rexec.errors import Unavailable
+from rexec.server.bus import LocalBus
+from rexec.server.store import SqlDatabase
+from rexec.server.store.engines import open_writer, parse
+from rexec.server.store.tables import metadata
+
+
+async def test_two_servers_that_start_at_once_migrate_once_and_end_at_the_tables(url: str, bus: LocalBus) -> None:
+    async with SqlDatabase(url, bus) as first, SqlDatabase(url, bus) as second:
+        await asyncio.gather(first.migrate(), second.migrate())
+        await first.migrate()
+
+    def difference(connection: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    engine = open_writer(parse(url))
+    async with engine.connect() as connection:
+        assert await connection.run_sync(difference) == []
+    await engine.dispose()
+
+
+async def test_a_reader_does_not_wait_for_a_writer(database: SqlDatabase) -> None:
+    async with database.transaction() as writing:
+        await writing.keys.get_or_create("k", b"v")
+        async with asyncio.timeout(2), database.reading() as tx:
+            assert await tx.users.get("nobody") is None
+
+
+async def test_a_database_that_is_away_is_unavailable(bus: LocalBus) -> None:
+    async with SqlDatabase("postgresql://nobody@/none?host=/nowhere", bus) as database:
+        with pytest.raises(Unavailable):
+            await database.ping()
