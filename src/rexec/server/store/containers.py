@@ -7,7 +7,8 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Row, Select, bindparam, delete, exists, func, insert, or_, select, type_coerce, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -155,7 +156,7 @@ class SqlContainers:
 
     def _labelled(self, key: str, value: str) -> Any:
         if self._connection.dialect.name == "postgresql":
-            return table.c.labels.contains({key: value})
+            return type_coerce(table.c.labels, JSONB).contains({key: value})
         each = func.json_each(table.c.labels).table_valued("key", "value")
         return exists(select(1).select_from(each).where(each.c.key == key, each.c.value == value))
 
