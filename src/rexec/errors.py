@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 class RexecError(Exception):
     default_code: ClassVar[str] = "internal_error"
 
-    def __init__(self, message: str, *, code: str | None = None, **extras: Any) -> None:
+    def __init__(self, message: str, /, *, code: str | None = None, **extras: Any) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code

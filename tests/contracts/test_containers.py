@@ -130,12 +130,12 @@ async def test_a_lease_has_one_holder(database: SqlDatabase) -> None:
     async with database.transaction() as tx:
         held = await tx.containers.get(row.id)
         assert held is not None
-        assert await tx.containers.unsettled(NOW, 10) == []
+        assert await tx.containers.unsettled(NOW, 10, "me") == []
         assert await tx.containers.claim(row.id, "late", until, until + timedelta(seconds=1)) is not None
         await tx.containers.release(row.id, "not-mine")
         assert (await tx.containers.get(row.id) or row).claimed_by == "late"
         await tx.containers.release(row.id, "late")
-        assert [found.id for found in await tx.containers.unsettled(NOW, 10)] == [row.id]
+        assert [found.id for found in await tx.containers.unsettled(NOW, 10, "me")] == [row.id]
 
 
 async def test_what_is_settled_overdue_and_old_is_told_apart(database: SqlDatabase) -> None:
@@ -148,14 +148,14 @@ async def test_what_is_settled_overdue_and_old_is_told_apart(database: SqlDataba
     gone = container(owner, status=Status.DELETED, target=Target.DELETED, deleted_at=NOW - timedelta(days=3))
     await owner_of(database, settled, broken, fresh, leaving, late, gone, owner=owner)
     async with database.transaction() as tx:
-        assert {row.id for row in await tx.containers.unsettled(NOW, 10)} == {leaving.id}
+        assert {row.id for row in await tx.containers.unsettled(NOW, 10, "me")} == {leaving.id}
         assert [row.id for row in await tx.containers.overdue(NOW, 10)] == [late.id]
         assert await tx.containers.overdue(NOW - timedelta(seconds=1), 10) == []
         assert await tx.containers.count(owner.id) == 2
         assert gone.id not in {row.id for row in await tx.containers.of_engine("docker", "here")}
         assert await tx.containers.purge(NOW - timedelta(days=1)) == 2
         assert await tx.containers.get(gone.id) is None
-        assert {row.id for row in await tx.containers.unsettled(NOW, 10)} == {leaving.id, broken.id}
+        assert {row.id for row in await tx.containers.unsettled(NOW, 10, "me")} == {leaving.id, broken.id}
 
 
 async def test_a_touch_moves_no_version(database: SqlDatabase) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -15,11 +16,24 @@ from rexec.server.store import SqlDatabase
 from rexec.server.store.engines import open_writer, parse
 from rexec.server.store.tables import metadata
 
+MIGRATING = """
+import asyncio, sys
+from rexec.server.bus import LocalBus
+from rexec.server.store import SqlDatabase
+
+async def main():
+    async with SqlDatabase(sys.argv[1], LocalBus()) as database:
+        await database.migrate()
+
+asyncio.run(main())
+"""
+
 
 async def test_two_servers_that_start_at_once_migrate_once_and_end_at_the_tables(url: str, bus: LocalBus) -> None:
-    async with SqlDatabase(url, bus) as first, SqlDatabase(url, bus) as second:
-        await asyncio.gather(first.migrate(), second.migrate())
-        await first.migrate()
+    servers = [await asyncio.create_subprocess_exec(sys.executable, "-c", MIGRATING, url) for _ in range(3)]
+    assert await asyncio.gather(*(server.wait() for server in servers)) == [0, 0, 0]
+    async with SqlDatabase(url, bus) as again:
+        await again.migrate()
 
     def difference(connection: Connection) -> list[object]:
         return list(compare_metadata(MigrationContext.configure(connection), metadata))

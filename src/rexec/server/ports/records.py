@@ -58,6 +58,7 @@ class Reason(StrEnum):
     SETUP_FAILED = "setup_failed"
     ENGINE_ERROR = "engine_error"
     ENGINE_RESTARTED = "engine_restarted"
+    RECREATED = "recreated"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,9 @@ class Containers(Protocol):
         """Living ones that `reference` names: the first non-empty of id, name, engine id, prefix (≥ 12) of the engine
         id. Within `user_id`'s own; with None by id, engine id or prefix over all users. Two or more mean ambiguous."""
 
+    async def by_engine_key(self, engine_key: str) -> ContainerRow | None:
+        """Deleted ones too, while their row is kept."""
+
     async def count(self, user_id: str) -> int:
         """Living ones that count against the limit: all but those in `error`."""
 
@@ -64,8 +67,9 @@ class Containers(Protocol):
     async def touch(self, used: Mapping[str, datetime]) -> None:
         """Set `last_used_at` of many at once, without a new version."""
 
-    async def unsettled(self, now: datetime, limit: int) -> list[ContainerRow]:
-        """Rows whose status is not what their target wants (deleted ones too) and that nobody holds a lease on."""
+    async def unsettled(self, now: datetime, limit: int, owner: str) -> list[ContainerRow]:
+        """Rows whose status is not what their target wants (deleted ones too) and that nobody but `owner`
+        holds a lease on."""
 
     async def claim(self, container_id: str, owner: str, now: datetime, until: datetime) -> ContainerRow | None:
         """Take or renew the lease; None when another holds it. Does not change the version."""
@@ -90,9 +94,6 @@ class Events(Protocol):
         self, user_id: str, type: str, container_id: str | None, data: Mapping[str, Any], now: datetime
     ) -> EventRow:
         """Takes the user's next `seq` in this transaction."""
-
-    async def coalesce(self, event: EventRow, data: Mapping[str, Any], now: datetime) -> None:
-        """Replace the data of an entry (progress updates of one stage)."""
 
     async def after(self, user_id: str, seq: int, limit: int) -> list[EventRow]: ...
 

@@ -84,6 +84,10 @@ class SqlContainers:
                 return exact
         return [row for row in found if (row.engine_id or "").startswith(reference)]
 
+    async def by_engine_key(self, engine_key: str) -> ContainerRow | None:
+        found = (await self._connection.execute(select(table).where(table.c.engine_key == engine_key))).first()
+        return _row(found) if found else None
+
     async def count(self, user_id: str) -> int:
         query = select(func.count()).where(_LIVING, table.c.user_id == user_id, table.c.status != Status.ERROR)
         return int((await self._connection.execute(query)).scalar_one())
@@ -113,8 +117,8 @@ class SqlContainers:
         statement = update(table).where(table.c.id == bindparam("of")).values(last_used_at=at)
         await self._connection.execute(statement, [{"of": key, "at": used[key]} for key in sorted(used)])
 
-    async def unsettled(self, now: datetime, limit: int) -> list[ContainerRow]:
-        free = or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now)
+    async def unsettled(self, now: datetime, limit: int, owner: str) -> list[ContainerRow]:
+        free = or_(table.c.claimed_by == owner, table.c.claimed_until.is_(None), table.c.claimed_until <= now)
         query = select(table).where(~_SETTLED, free, table.c.status != Status.DELETED)
         return await self._all(query.order_by(table.c.created_at).limit(limit))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self
@@ -22,6 +23,8 @@ _log = structlog.get_logger(__name__)
 _RETRYABLE_SQLSTATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300")
 _PASSING_WORDS = ("database is locked", "disk is full", "unable to open", "connection is closed")
 _RETRY_AFTER = 1
+_ALEMBIC = asyncio.Lock()
+"""Alembic keeps its present script in global variables."""
 
 
 class SqlDatabase:
@@ -42,9 +45,10 @@ class SqlDatabase:
 
     async def migrate(self) -> None:
         """Bring the schema to head. Two processes that start at once do it one after the other."""
-        with _passing_told():
-            async with self._writer.begin() as connection:
-                await connection.run_sync(upgrade)
+        async with _ALEMBIC:
+            with _passing_told():
+                async with self._writer.begin() as connection:
+                    await connection.run_sync(upgrade)
 
     async def ping(self) -> None:
         with _passing_told():

@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 _READERS = 4
 _POSTGRES_CONNECTIONS = 16
 _SQLITE_PRAGMAS = (
+    "busy_timeout=10000",
     "journal_mode=WAL",
     "synchronous=NORMAL",
     "foreign_keys=ON",
-    "busy_timeout=10000",
     "temp_store=MEMORY",
     "cache_size=-8192",
 )

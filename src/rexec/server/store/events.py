@@ -35,10 +35,6 @@ class SqlEvents:
         )
         return row
 
-    async def coalesce(self, event: EventRow, data: Mapping[str, Any], now: datetime) -> None:
-        here = (table.c.user_id == event.user_id) & (table.c.seq == event.seq)
-        await self._connection.execute(update(table).where(here).values(data=dict(data), created_at=now))
-
     async def after(self, user_id: str, seq: int, limit: int) -> list[EventRow]:
         query = select(table).where(table.c.user_id == user_id, table.c.seq > seq)
         return await self._all(query.order_by(table.c.seq).limit(limit))

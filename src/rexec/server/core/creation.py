@@ -1,0 +1,229 @@
+"""One creation or start, from a row to a container whose guest answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol
+
+from rexec.errors import Broken, RexecError, Unavailable
+from rexec.server.core.clock import Clock
+from rexec.server.core.events import PROGRESS
+from rexec.server.core.lifecycle import ended, tell, transition
+from rexec.server.core.progress import MESSAGES, at
+from rexec.server.ports.engine import Engine, ProgressCallback
+from rexec.server.ports.guest import Guests
+from rexec.server.ports.records import (
+    ContainerRow,
+    Image,
+    Observation,
+    Phase,
+    PullProgress,
+    Reason,
+    Spec,
+    Stage,
+    Status,
+)
+from rexec.server.ports.store import Database
+
+_MESSAGES_PER_SECOND = 4
+_LAST_WORDS = 20
+_LAST_WORDS_BYTES = 500
+
+
+class Layers(Protocol):
+    """Where roles' layers come from."""
+
+    async def prepare(self, role: str, image: Image, progress: ProgressCallback) -> str:
+        """The reference to run instead of `image`: a layer with the role baked, made now if it is not there yet."""
+
+    async def baked(self, role: str, image: Image) -> str | None: ...
+
+
+class Superseded(Exception):
+    """Somebody else wrote the row: what is being done may no longer be wanted."""
+
+
+class Creation:
+    """Tells how far it is. Every step may be repeated after a crash."""
+
+    def __init__(
+        self, database: Database, engine: Engine, guests: Guests, clock: Clock, *,
+        layers: Layers | None, pull_timeout: float, guest_timeout: float,
+    ) -> None:  # fmt: skip
+        self._database = database
+        self._engine = engine
+        self._guests = guests
+        self._clock = clock
+        self._layers = layers
+        self._pull_timeout = pull_timeout
+        self._guest_timeout = guest_timeout
+        self._waiting: dict[str, asyncio.Future[Observation]] = {}
+
+    async def create(self, row: ContainerRow) -> ContainerRow:
+        row = await self._tell(row, Stage.VALIDATING)
+        row, image = await self._image(row)
+        row = await self._tell(row, Stage.CREATING)
+        await self._guests.expect(row.engine_key)
+        row = await self._tell(row, Stage.STARTING)
+        if row.role is not None and self._layers is not None:
+            row, reference = await self._layer(row, row.role, image)
+        else:
+            reference = image.ref
+        observed = await self._engine.start(_spec(row, reference))
+        if row.stage is not Stage.CONFIGURING:
+            row = await self._tell(row, Stage.CONFIGURING)
+        await self._answering(row)
+        return await self._running(row, observed, reason=None, message=None)
+
+    async def start(self, row: ContainerRow) -> ContainerRow:
+        """Of one that was there before; rebuilt, without its data, where the engine no longer has it."""
+        missing = (await self._engine.inspect(row.engine_key)).phase is Phase.MISSING
+        reference = _reference(row)
+        if missing:
+            image = await self._engine.prepare(reference, lambda progress: None, timeout=self._pull_timeout)
+            reference = image.ref
+            if row.role is not None and self._layers is not None:
+                reference = await self._layers.prepare(row.role, image, lambda progress: None)
+        await self._guests.expect(row.engine_key)
+        observed = await self._engine.start(_spec(row, reference))
+        await self._answering(row)
+        if missing:
+            message = "The engine had lost the container: it was rebuilt without its data."
+            return await self._running(row, observed, reason=Reason.RECREATED, message=message)
+        return await self._running(row, observed, reason=None, message=None)
+
+    def ended(self, observation: Observation) -> None:
+        """Told by the watch: whoever waits for the guest of this container need not wait any longer."""
+        waiting = self._waiting.get(observation.engine_key)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(observation)
+
+    async def _image(self, row: ContainerRow) -> tuple[ContainerRow, Image]:
+        row = await self._tell(row, Stage.PULLING)
+        async with self._reported(row, Stage.PULLING) as (progress, latest):
+            image = await self._engine.prepare(_reference(row), progress, timeout=self._pull_timeout)
+        return latest(), image
+
+    async def _layer(self, row: ContainerRow, role: str, image: Image) -> tuple[ContainerRow, str]:
+        assert self._layers is not None  # noqa: S101
+        baked = await self._layers.baked(role, image)
+        if baked is not None:
+            return row, baked
+        row = await self._tell(row, Stage.CONFIGURING)
+        async with self._reported(row, Stage.CONFIGURING) as (progress, latest):
+            reference = await self._layers.prepare(role, image, progress)
+        return latest(), reference
+
+    async def _answering(self, row: ContainerRow) -> None:
+        """Until the guest answers. Raises `Broken` (`setup_failed`) with its last words when it does not."""
+        died: asyncio.Future[Observation] = asyncio.get_running_loop().create_future()
+        self._waiting[row.engine_key] = died
+        answer = asyncio.create_task(self._guests.wait(row.engine_key, self._guest_timeout))
+        try:
+            waited: list[asyncio.Future[Any]] = [answer, died]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise Unavailable(ended(died.result())[2], code="guest_unreachable")
+            answer.result()
+        except Unavailable as error:
+            if error.code != "guest_unreachable":
+                raise
+            words = await self._last_words(row.engine_key)
+            message = f"The container did not get ready: {error.message}" + (
+                f" Its last words: {words}" if words else ""
+            )
+            raise Broken(message, code=Reason.SETUP_FAILED) from error
+        finally:
+            self._waiting.pop(row.engine_key, None)
+            answer.cancel()
+            await asyncio.wait([answer])
+
+    async def _last_words(self, engine_key: str) -> str:
+        with suppress(RexecError):
+            logged = await self._engine.logs(engine_key, tail=_LAST_WORDS)
+            return logged[-_LAST_WORDS_BYTES:].decode(errors="replace").strip()
+        return ""
+
+    async def _running(
+        self, row: ContainerRow, observed: Observation, *, reason: str | None, message: str | None
+    ) -> ContainerRow:
+        now = self._clock()
+        async with self._database.transaction() as tx:
+            await tx.users.lock(row.user_id)
+            moved = await transition(
+                tx, row, Status.RUNNING, now, reason=reason, message=message, stage=Stage.READY, progress=100,
+                engine_id=observed.engine_id, ip_address=observed.ip_address, started_at=observed.started_at or now,
+                enforced=observed.enforced,
+            )  # fmt: skip
+            if moved is None:
+                raise Superseded
+            if row.status is Status.CREATING:
+                await tell(tx, moved, PROGRESS, _progress(moved, MESSAGES[Stage.READY], None), now)
+        return moved
+
+    async def _tell(
+        self, row: ContainerRow, stage: Stage, part: PullProgress | None = None, *, message: str | None = None
+    ) -> ContainerRow:
+        """Write and tell one stage; progress that would fall stays where it is (a creation that goes on after a crash
+        passes its stages again)."""
+        now, text = self._clock(), message or MESSAGES[stage]
+        progress = max(row.progress, at(stage, part))
+        async with self._database.transaction() as tx:
+            await tx.users.lock(row.user_id)
+            told = await tx.containers.update(row, stage=stage, progress=progress, message=text)
+            if told is None:
+                raise Superseded
+            await tell(tx, told, PROGRESS, _progress(told, text, part), now)
+        return told
+
+    @asynccontextmanager
+    async def _reported(self, row: ContainerRow, stage: Stage) -> AsyncGenerator[tuple[ProgressCallback, Any], None]:
+        """A callback for progress within a stage, written at most four times a second; and the row as last written."""
+        grew = asyncio.Event()
+        state: dict[str, Any] = {"row": row, "part": None}
+
+        def progress(part: PullProgress) -> None:
+            state["part"] = part
+            grew.set()
+
+        async def write() -> None:
+            while True:
+                await asyncio.sleep(1 / _MESSAGES_PER_SECOND)
+                await grew.wait()
+                grew.clear()
+                state["row"] = await self._tell(state["row"], stage, state["part"])
+
+        begun = time.monotonic()
+        writing = asyncio.create_task(write())
+        try:
+            yield progress, lambda: state["row"]
+        finally:
+            await _ended(writing)
+        if grew.is_set() and time.monotonic() - begun >= 1 / _MESSAGES_PER_SECOND:
+            state["row"] = await self._tell(state["row"], stage, state["part"])
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel between two writes only: a row must not be written behind its reader's back."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled() and task.exception() is not None:
+        raise task.exception() or Superseded
+
+
+def _progress(row: ContainerRow, message: str, part: PullProgress | None) -> dict[str, Any]:
+    data = {"id": row.id, "stage": str(row.stage), "message": message, "progress": row.progress}
+    if part is not None:
+        data["detail"] = {"layer": part.layer, "current": part.current, "total": part.total}
+    return data
+
+
+def _reference(row: ContainerRow) -> str:
+    return row.custom_image or row.image
+
+
+def _spec(row: ContainerRow, image: str) -> Spec:
+    return Spec(engine_key=row.engine_key, image=image, limits=row.limits, hostname=row.id.split("-")[0])
