@@ -39,7 +39,7 @@ class Reconciler:
 
     def __init__(
         self, database: Database, bus: Bus, engine: Engine, guests: Guests, clock: Clock, creation: Creation, *,
-        workers: int, stop_grace: float,
+        name: str, workers: int, stop_grace: float,
     ) -> None:  # fmt: skip
         self._database = database
         self._bus = bus

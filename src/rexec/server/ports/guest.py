@@ -52,8 +52,12 @@ class Stream(Protocol):
 class Download(Protocol):
     """A streamed answer."""
 
-    headers: Mapping[str, str]
-    status: int
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in lower case."""
 
     def chunks(self) -> AsyncIterator[bytes]: ...
 
@@ -78,14 +82,16 @@ class Guest(Protocol):
 
     def watch(self, path: bytes, *, recursive: bool) -> AbstractAsyncContextManager[Stream]: ...
 
-    async def call(self, method: str, path: str, *, query: Mapping[str, str] | None = None, json: Any = None) -> Any:
+    async def call(
+        self, method: str, path: str, *, query: Mapping[str, str | bytes] | None = None, json: Any = None
+    ) -> Any:
         """A small JSON request of docs/guest-protocol.md (terminals, processes, ports, files' small verbs)."""
 
     def download(
-        self, path: str, *, query: Mapping[str, str], headers: Mapping[str, str] | None = None
+        self, path: str, *, query: Mapping[str, str | bytes], headers: Mapping[str, str] | None = None
     ) -> AbstractAsyncContextManager[Download]: ...
 
-    async def upload(self, path: str, *, query: Mapping[str, str], body: AsyncIterator[bytes]) -> Any: ...
+    async def upload(self, path: str, *, query: Mapping[str, str | bytes], body: AsyncIterator[bytes]) -> Any: ...
 
     async def stats(self) -> Stats: ...
 

@@ -1,0 +1,102 @@
+"""All guests of one engine on this server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Self, TypeAlias
+
+from rexec.errors import Broken, Invalid, Unavailable
+from rexec.server.guest.connection import READ_SIZE
+from rexec.server.guest.errors import unreachable
+from rexec.server.guest.link import Link
+from rexec.server.guest.pool import Pool
+
+_LONGEST_PATH = 107
+"""Of a Unix socket's address, less its final NUL."""
+_BACKLOG = 512
+_RETRY = 0.05
+
+Bridge: TypeAlias = Callable[[str], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+class Links:
+    """Implements `ports.guest.Guests`. Guests dial `<directory>/<engine_key>/<replica>.sock`; with a `bridge` (engines
+    that share no file system) connections are asked of it instead."""
+
+    def __init__(self, directory: Path, replica: str, bridge: Bridge | None = None) -> None:
+        self._directory = directory.absolute()
+        self._replica = replica
+        self._bridge = bridge
+        self._links: dict[str, tuple[Link, Pool, asyncio.Server | None]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for engine_key in list(self._links):
+            await self.forget(engine_key)
+
+    async def expect(self, engine_key: str) -> None:
+        if engine_key in self._links:
+            return
+        bridge = self._bridge
+        if bridge is not None:
+            pool = Pool(lambda: bridge(engine_key))
+            self._links[engine_key] = (Link(pool), pool, None)
+            return
+        pool = Pool()
+        server = await self._listen(engine_key, pool)
+        self._links[engine_key] = (Link(pool), pool, server)
+
+    async def wait(self, engine_key: str, timeout: float) -> Link:
+        await self.expect(engine_key)
+        link = self._links[engine_key][0]
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    try:
+                        await link.hello()
+                    except Unavailable:
+                        await asyncio.sleep(_RETRY)
+                    except Broken as error:
+                        raise Unavailable(error.message, code="guest_unreachable") from error
+                    else:
+                        return link
+        except TimeoutError as error:
+            raise unreachable(f"its guest did not answer within {timeout:g} s") from error
+
+    def get(self, engine_key: str) -> Link:
+        link = self._links.get(engine_key)
+        if link is None:
+            raise unreachable("the container's guest is not known here yet")
+        return link[0]
+
+    async def forget(self, engine_key: str) -> None:
+        link = self._links.pop(engine_key, None)
+        if link is None:
+            return
+        _, pool, server = link
+        if server is not None:
+            server.close()
+            await asyncio.to_thread(self._path(engine_key).unlink, missing_ok=True)
+        pool.close()
+
+    async def _listen(self, engine_key: str, pool: Pool) -> asyncio.Server:
+        path = self._path(engine_key)
+
+        def prepare() -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+
+        await asyncio.to_thread(prepare)
+        server = await asyncio.start_unix_server(pool.accepted, str(path), limit=READ_SIZE, backlog=_BACKLOG)
+        await asyncio.to_thread(path.chmod, 0o666)
+        return server
+
+    def _path(self, engine_key: str) -> Path:
+        path = self._directory / engine_key / f"{self._replica}.sock"
+        if len(str(path).encode()) > _LONGEST_PATH:
+            raise Invalid(f"the path of the guests' sockets is too long for a socket: {path}", code="invalid_settings")
+        return path

@@ -1,0 +1,52 @@
+"""A real guest in a PID namespace of its own, and liars in its place."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from rexec.server.guest import Links
+from rexec.server.guest.link import Link
+
+
+@pytest.fixture(scope="session")
+def guest_binary() -> Path:
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    path = Path(__file__).parents[2] / f"src/rexec/server/guest/bin/rexec-guest-{machine}"
+    if not path.exists():
+        pytest.fail("the guest is not built: run scripts/build-guest")
+    return path
+
+
+@pytest.fixture
+async def links() -> AsyncIterator[tuple[Links, Path]]:
+    directory = Path(mkdtemp(prefix="rexec-g-"))
+    async with Links(directory, "r1") as links:
+        yield links, directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def key() -> str:
+    return secrets.token_hex(8)
+
+
+@pytest.fixture
+async def guest(links: tuple[Links, Path], key: str, guest_binary: Path) -> AsyncIterator[Link]:
+    opened, directory = links
+    await opened.expect(key)
+    process = await asyncio.create_subprocess_exec(
+        "unshare", "--fork", "--pid", "--mount-proc", "--kill-child", guest_binary, "init",
+        env={"REXEC_GUEST_RUN": str(directory / key), "PATH": os.environ["PATH"], "HOME": "/root"},
+        stdin=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    yield await opened.wait(key, 10)
+    process.kill()
+    await process.wait()
