@@ -85,8 +85,6 @@ class Guest(Protocol):
     async def call(
         self, method: str, path: str, *, query: Mapping[str, str | bytes] | None = None, json: Any = None
     ) -> Any:
-        self, method: str, path: str, *, query: Mapping[str, str | bytes] | None = None, json: Any = None
-    ) -> Any:
         """A small JSON request of docs/guest-protocol.md (terminals, processes, ports, files' small verbs)."""
 
     def download(
