@@ -1,0 +1,219 @@
+"""What clients send, as the contract says it: strict, and closed to unknown keys."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+_LABELS, _ENVIRONMENT = 32, 64
+_ENVIRONMENT_BYTES = 32 * 1024
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_SURROGATE = re.compile("[\x00\ud800-\udfff]")
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+
+
+def _check_text(value: Any) -> None:
+    if isinstance(value, str) and _SURROGATE.search(value):
+        raise ValueError("must not contain NUL or lone surrogates")
+    if isinstance(value, list):
+        for item in value:
+            _check_text(item)
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _clean(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                _check_text(key)
+                if cls.model_config.get("title") != "Upload":
+                    _check_text(item)
+        return value
+
+
+def _variables(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        _check_text(text)
+        if not _VARIABLE.fullmatch(name):
+            raise ValueError(f"{name[:64]!r} is not a name of a variable ([A-Za-z_][A-Za-z0-9_]*)")
+    if len(value) > _ENVIRONMENT:
+        raise ValueError(f"at most {_ENVIRONMENT} variables")
+    if sum(len(name.encode()) + len(text.encode()) for name, text in value.items()) > _ENVIRONMENT_BYTES:
+        raise ValueError(f"at most {_ENVIRONMENT_BYTES} bytes in all")
+    return value
+
+
+def _labels(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > _LABELS:
+        raise ValueError(f"at most {_LABELS} labels")
+    for name, text in value.items():
+        _check_text(name)
+        _check_text(text)
+        if not 1 <= len(name) <= 63 or len(text) > 255:
+            raise ValueError("keys have 1 to 63 characters, values at most 255")
+    return value
+
+
+def _from_list(value: Any) -> Any:
+    """`["A=b"]`, as some clients send it, is `{"A": "b"}`."""
+    if isinstance(value, list) and all(isinstance(item, str) and "=" in item for item in value):
+        return dict(item.split("=", 1) for item in value)
+    return value
+
+
+Environment = Annotated[dict[str, str], AfterValidator(_variables)]
+ListedEnvironment = Annotated[dict[str, str], BeforeValidator(_from_list), AfterValidator(_variables)]
+Labels = Annotated[dict[str, str], AfterValidator(_labels)]
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+def _undotted(value: Any) -> Any:
+    """`shell.theme`, as the page's generated example spells it, is `theme`."""
+    if not isinstance(value, dict):
+        return value
+    plain = {key.removeprefix("shell.") if isinstance(key, str) else key: item for key, item in value.items()}
+    if len(plain) != len(value):
+        raise ValueError("an option is given twice")
+    return plain
+
+
+class ShellOptions(Body):
+    enhanced: bool | None = None
+    theme: Literal["rexec", "minimal", "powerlevel10k"] | None = None
+    autosuggestions: bool | None = None
+    syntax_highlight: bool | None = None
+    history_search: bool | None = None
+    git_aliases: bool | None = None
+    system_stats: bool | None = None
+    use_tmux: bool | None = None
+
+
+class CreateContainer(Body):
+    image: Annotated[str, Field(min_length=1, max_length=255, examples=["debian:bookworm"])]
+    custom_image: Annotated[str | None, Field(max_length=512)] = None
+    name: Name | None = None
+    role: Annotated[str | None, Field(max_length=64)] = None
+    shell: Annotated[ShellOptions, BeforeValidator(_undotted)] = ShellOptions()
+    memory_mb: int | None = None
+    cpu_shares: int | None = None
+    disk_mb: int | None = None
+    environment: Environment = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict)
+    user: Literal["root", "user"] = "root"
+
+
+class ChangeContainer(Body):
+    name: Name | None = None
+    labels: Labels | None = None
+    memory_mb: int | None = None
+    cpu_shares: int | None = None
+
+
+class Renew(Body):
+    seconds: Annotated[int | None, Field(ge=1, le=10 * 365 * 86_400)] = None
+
+
+Argument = Annotated[str, Field(max_length=1 << 20)]
+Command = Argument | Annotated[list[Argument], Field(min_length=1, max_length=4096)]
+
+
+class RunCommand(Body):
+    """`cmd`, `workdir` and `timeout_seconds` are other clients' spellings."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    command: Command = Field(validation_alias=AliasChoices("command", "cmd"), examples=["echo hello"])
+    cwd: Annotated[str | None, Field(max_length=4096)] = Field(
+        default=None, validation_alias=AliasChoices("cwd", "workdir")
+    )
+    env: ListedEnvironment = Field(default_factory=dict)
+    user: Annotated[str | None, Field(min_length=1, max_length=64)] = None
+    timeout: Annotated[float | int, Field(gt=0, le=300)] = Field(
+        default=60, validation_alias=AliasChoices("timeout", "timeout_seconds")
+    )
+    stdin: str = ""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return ("sh", "-c", self.command) if isinstance(self.command, str) else tuple(self.command)
+
+
+class StartProcess(RunCommand):
+    timeout: Annotated[float | int, Field(ge=0, le=30 * 86_400)] = Field(
+        default=0, validation_alias=AliasChoices("timeout", "timeout_seconds")
+    )
+
+
+class SignalProcess(Body):
+    signal: str | int
+
+
+class MakeDirectory(Body):
+    path: str | None = None
+    path_b64: str | None = None
+    mode: Annotated[str | None, Field(pattern="^[0-7]{3,4}$")] = None
+    user: Annotated[str | None, Field(max_length=64)] = None
+
+
+class MoveFile(Body):
+    source: str | None = Field(default=None, alias="from")
+    source_b64: str | None = Field(default=None, alias="from_b64")
+    to: str | None = None
+    to_b64: str | None = None
+    overwrite: bool = False
+
+
+def decoded(text: str) -> bytes:
+    """Base64, strictly; raises `ValueError`."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("must be base64") from error
+
+
+class UploadFile(Body):
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    content: str
+
+
+class MakeTicket(Body):
+    path: Annotated[str, Field(pattern="^/", max_length=2048)]
+
+
+class MakeToken(Body):
+    name: Annotated[str, Field(min_length=1, max_length=255)]
+    scopes: list[str] | None = None
+    expires_in: Annotated[int | None, Field(ge=1, le=10 * 365 * 86_400)] = None
+
+
+class SignIn(Body):
+    token: Annotated[str, Field(min_length=1, max_length=4096)]
+    cookie: bool = True
+
+
+class Refresh(Body):
+    refresh_token: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class MakeGuest(Body):
+    username: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{2,30}$")]
+    email: Annotated[str | None, Field(max_length=320, pattern="^[^@\\s]+@[^@\\s]+$")] = None
+
+
+class MakeUser(Body):
+    username: Annotated[str, Field(pattern="^[A-Za-z0-9_.@-]{2,64}$")]
+    email: Annotated[str | None, Field(max_length=320)] = None
+    tier: Annotated[str | None, Field(max_length=32)] = None
+    is_admin: bool = False
+
+
+class ChangeUser(Body):
+    tier: Annotated[str | None, Field(max_length=32)] = None
+    disabled: bool | None = None

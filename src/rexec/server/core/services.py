@@ -1,0 +1,42 @@
+"""What the API works with, put together by the composition root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rexec.server.core.access import Access
+from rexec.server.core.accounts import Accounts
+from rexec.server.core.catalogue import Catalogue
+from rexec.server.core.clock import Clock
+from rexec.server.core.containers import Containers
+from rexec.server.core.events import Events
+from rexec.server.core.host import Host
+from rexec.server.core.idempotency import Idempotency
+from rexec.server.core.inside import Inside
+from rexec.server.core.ratelimit import RateLimits
+from rexec.server.core.tickets import Tickets
+from rexec.server.core.tiers import Tiers
+from rexec.server.ports.bus import Bus
+from rexec.server.ports.engine import Engine
+from rexec.server.ports.store import Database
+from rexec.server.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    clock: Clock
+    database: Database
+    bus: Bus
+    engine: Engine
+    host: Host
+    tiers: Tiers
+    catalogue: Catalogue
+    containers: Containers
+    events: Events
+    inside: Inside
+    access: Access
+    accounts: Accounts
+    tickets: Tickets
+    rate_limits: RateLimits
+    idempotency: Idempotency
