@@ -8,7 +8,7 @@ from typing import Any
 
 from rexec.server.core.containers import Containers
 from rexec.server.ports.guest import Guest, Guests, Stream
-from rexec.server.ports.records import ContainerRow, ExecRequest, ExecResult, Principal, TerminalOpen
+from rexec.server.ports.records import ContainerRow, ExecRequest, ExecResult, Principal, Stats, TerminalOpen
 
 MAX_OUTPUT = 1 << 20
 
@@ -46,3 +46,6 @@ class Inside:
         return ExecRequest(
             env={**self._containers.environment(row), **env}, user=user or row.user, max_output=MAX_OUTPUT, **wanted
         )
+
+    async def stats(self, row: ContainerRow) -> Stats:
+        return await self._guests.get(row.engine_key).stats()

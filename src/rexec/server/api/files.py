@@ -1,0 +1,324 @@
+"""Files in a container, streamed both ways."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.background import BackgroundTask
+from starlette.responses import Response, StreamingResponse
+
+from rexec.errors import Invalid, RexecError
+from rexec.models import MakeDirectory, MoveFile, UploadFile, decoded
+from rexec.server.api import sockets
+from rexec.server.api.problems import Json, invalid
+from rexec.server.api.routing import P, S, operation
+from rexec.server.core.access import require
+from rexec.server.core.services import Services
+from rexec.server.ports.records import Principal
+
+router = APIRouter(tags=["files"])
+_FILES = "/api/containers/{reference}/files"
+_MODE = "^[0-7]{3,4}$"
+Path = Annotated[str | None, Query(max_length=4096)]
+PathB64 = Annotated[str | None, Query(max_length=8192)]
+
+
+def _path(path: str | None, path_b64: str | None, field: str = "path") -> bytes:
+    try:
+        raw = decoded(path_b64) if path_b64 is not None else (path or "").encode("utf-8", "surrogateescape")
+    except ValueError as error:
+        raise Invalid(str(error), details=[{"field": f"{field}_b64", "message": str(error)}]) from error
+    if not raw.startswith(b"/") or b"\x00" in raw:
+        message = "must be an absolute path in the container"
+        raise Invalid(f"{field} {message}", details=[{"field": field, "message": message}])
+    return raw
+
+
+def _listed(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """With the keys that existing clients read, too."""
+    return {**entry, "is_dir": entry.get("type") == "dir", "isDir": entry.get("type") == "dir",
+            "modTime": entry.get("mod_time")}  # fmt: skip
+
+
+async def _download(
+    services: Services, principal: Principal, reference: str, target: str, path: bytes, name: str,
+    headers: Mapping[str, str],
+) -> Response:  # fmt: skip
+    _, guest = await services.inside.guest(principal, reference)
+    async with AsyncExitStack() as stack:
+        download = await stack.enter_async_context(guest.download(target, query={"path": path}, headers=headers))
+        kind = "application/x-tar" if target.endswith("archive") else mimetypes.guess_type(name)[0]
+        answer = {
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+            "Content-Security-Policy": "sandbox",
+            **{key: download.headers[key] for key in ("content-length", "content-range") if key in download.headers},
+        }
+        if not target.endswith("archive"):
+            answer["Accept-Ranges"] = "bytes"
+        kept = stack.pop_all()
+        return StreamingResponse(
+            _closing(download.chunks(), kept), download.status, answer, kind or "application/octet-stream",
+            background=BackgroundTask(kept.aclose),
+        )  # fmt: skip
+
+
+async def _closing(chunks: AsyncIterator[bytes], stack: AsyncExitStack) -> AsyncIterator[bytes]:
+    async with stack:
+        async for chunk in chunks:
+            yield chunk
+
+
+@operation(router, "GET", _FILES, scope="files", ok=(200, 206, 416), media="application/octet-stream")
+async def download(
+    request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None
+) -> Response:
+    """Download a file, whole or a range."""
+    raw = _path(path, path_b64)
+    wanted = {"range": request.headers["range"]} if "range" in request.headers else {}
+    return await _download(services, principal, reference, "/v1/files", raw, _name(raw), wanted)
+
+
+@operation(router, "GET", _FILES + "/archive", scope="files", media="application/x-tar")
+async def archive(services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None) -> Response:
+    """Download a folder as a tar stream."""
+    raw = _path(path, path_b64)
+    return await _download(services, principal, reference, "/v1/files/archive", raw, f"{_name(raw) or 'root'}.tar", {})
+
+
+@operation(router, "PUT", _FILES + "/archive", scope="files")
+async def unpack(
+    request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None,
+    user: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:  # fmt: skip
+    """Unpack a tar stream into a folder."""
+    _, guest = await services.inside.guest(principal, reference)
+    query: dict[str, str | bytes] = {"path": _path(path, path_b64), **({"user": user} if user else {})}
+    return Json(await guest.upload("/v1/files/archive", query=query, body=request.stream()))
+
+
+async def _upload(
+    services: Services, principal: Principal, reference: str, path: bytes, body: AsyncIterator[bytes],
+    mode: str | None = None, user: str | None = None,
+) -> Response:  # fmt: skip
+    row, guest = await services.inside.guest(principal, reference)
+    given = {"mode": mode, "user": user or row.user}
+    query: dict[str, str | bytes] = {"path": path, "mkdirs": "true"}
+    query.update({name: value for name, value in given.items() if value})
+    answer = await guest.upload("/v1/files", query=query, body=body)
+    entry = _listed(answer.get("entry") or {})
+    return Json({"message": "file uploaded", **entry})
+
+
+@operation(router, "PUT", _FILES, scope="files")
+async def upload(
+    request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None,
+    mode: Annotated[str | None, Query(pattern=_MODE)] = None, user: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:  # fmt: skip
+    """Upload a file: the body is its content. A failure leaves the old one."""
+    return await _upload(services, principal, reference, _path(path, path_b64), request.stream(), mode, user)
+
+
+@operation(router, "POST", _FILES, scope="files")
+async def upload_form(
+    request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None
+) -> Response:
+    """Upload a file as a multipart form (`file`, and `path` by query), or as JSON `{path, content: base64}`."""
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind == b"multipart/form-data":
+        if b"boundary" not in options:
+            raise Invalid("the form has no boundary")
+        form = _Form(options[b"boundary"], request.stream())
+        body = form.content()
+        target = _path(path, path_b64)
+        if target.endswith(b"/"):
+            target += await form.filename()
+        return await _upload(services, principal, reference, target, body)
+    if kind != b"application/json":
+        raise Invalid("the body must be multipart/form-data or application/json", code="unsupported_media_type")
+    try:
+        wanted = UploadFile.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise invalid(RequestValidationError(error.errors())) from error
+    content = _content(wanted.content)
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield content
+
+    return await _upload(services, principal, reference, _path(wanted.path, None), whole())
+
+
+def _content(text: str) -> bytes:
+    try:
+        return decoded(text)
+    except ValueError as error:
+        raise Invalid("content must be base64", details=[{"field": "content", "message": str(error)}]) from error
+
+
+class _Form:
+    """The first file of a multipart form, as it comes: nothing is kept."""
+
+    def __init__(self, boundary: bytes, stream: AsyncIterator[bytes]) -> None:
+        self._stream = stream
+        self._parts: list[bytes] = []
+        self._headers: dict[bytes, bytes] = {}
+        self._field, self._value = b"", b""
+        self._inside = self._done = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_header_field": self._on_field, "on_header_value": self._on_value,
+                "on_header_end": self._on_header, "on_headers_finished": self._on_headers,
+                "on_part_data": self._on_data, "on_part_end": self._on_end,
+            },
+        )  # fmt: skip
+
+    async def filename(self) -> bytes:
+        while not self._inside and not self._done:
+            await self._feed()
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        name = options.get(b"filename", b"").rpartition(b"/")[2]
+        if not name:
+            raise Invalid("the file has no name, and path names a folder")
+        return name
+
+    async def content(self) -> AsyncIterator[bytes]:
+        while not self._done or self._parts:
+            if self._parts:
+                yield self._parts.pop(0)
+            else:
+                await self._feed()
+        async for _ in self._stream:
+            pass
+
+    async def _feed(self) -> None:
+        async for chunk in self._stream:
+            if chunk:
+                try:
+                    self._parser.write(chunk)
+                except ValueError as error:
+                    raise Invalid("the body is not a multipart form") from error
+                return
+        if not self._done:
+            raise Invalid("the form has no file")
+
+    def _on_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header(self) -> None:
+        self._headers[self._field.lower()] = self._value
+        self._field, self._value = b"", b""
+
+    def _on_headers(self) -> None:
+        self._inside = not self._done and b"filename" in self._headers.get(b"content-disposition", b"")
+        if not self._inside:
+            self._headers = {}
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        if self._inside:
+            self._parts.append(data[start:end])
+
+    def _on_end(self) -> None:
+        self._done = self._done or self._inside
+        self._inside = False
+
+
+@operation(router, "GET", _FILES + "/list", scope="files")
+async def listed(
+    services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None,
+    depth: Annotated[int, Query(ge=1, le=16)] = 1, format: str | None = None,
+) -> Response:  # fmt: skip
+    """List a folder."""
+    raw = _path(path if path is not None or path_b64 is not None else "/home/user", path_b64)
+    _, guest = await services.inside.guest(principal, reference)
+    query: dict[str, str | bytes] = {"path": raw, **({"depth": str(depth)} if depth > 1 else {})}
+    answer = await guest.call("GET", "/v1/files/list", query=query)
+    entries = [_listed(entry) for entry in answer.get("files", [])]
+    return Json(entries if format == "array" else {**answer, "files": entries, "count": len(entries)})
+
+
+@operation(router, "GET", _FILES + "/stat", scope="files")
+async def stat(services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None) -> Response:
+    """Show one entry without following it."""
+    raw = _path(path, path_b64)
+    _, guest = await services.inside.guest(principal, reference)
+    answer = await guest.call("GET", "/v1/files/stat", query={"path": raw})
+    return Json(_listed(answer.get("entry") or answer))
+
+
+@operation(router, "POST", _FILES + "/mkdir", scope="files")
+async def mkdir(
+    services: S, principal: P, reference: str, body: MakeDirectory | None = None, path: Path = None
+) -> Response:
+    """Make a folder and those above it."""
+    body = body or MakeDirectory()
+    raw = _path(body.path or path, body.path_b64)
+    row, guest = await services.inside.guest(principal, reference)
+    asked = {"path_b64": base64.b64encode(raw).decode(), "parents": True, "user": body.user or row.user}
+    answer = await guest.call("POST", "/v1/files/mkdir", json=asked | ({"mode": body.mode} if body.mode else {}))
+    return Json({"message": "folder created", **_listed(answer.get("entry") or {})})
+
+
+@operation(router, "POST", _FILES + "/move", scope="files")
+async def move(services: S, principal: P, reference: str, body: MoveFile) -> Response:
+    """Move or rename."""
+    source = _path(body.source, body.source_b64, "from")
+    target = _path(body.to, body.to_b64, "to")
+    _, guest = await services.inside.guest(principal, reference)
+    asked = {
+        "from_b64": base64.b64encode(source).decode(), "to_b64": base64.b64encode(target).decode(),
+        "overwrite": body.overwrite,
+    }  # fmt: skip
+    answer = await guest.call("POST", "/v1/files/move", json=asked)
+    return Json({"message": "moved", **_listed(answer.get("entry") or {})})
+
+
+@operation(router, "DELETE", _FILES, scope="files")
+async def delete(
+    services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None, recursive: bool = True
+) -> Response:
+    """Delete a file or a folder with all in it."""
+    raw = _path(path, path_b64)
+    _, guest = await services.inside.guest(principal, reference)
+    query: dict[str, str | bytes] = {"path": raw, "recursive": "true" if recursive else "false"}
+    await guest.call("DELETE", "/v1/files", query=query)
+    return Json({"message": "deleted", "path": raw.decode(errors="replace")})
+
+
+@router.websocket(_FILES + "/watch")
+async def watch(socket: WebSocket, services: S, principal: P, reference: str) -> None:
+    """Changes beneath a folder as they happen."""
+    require(principal, "files")
+    query = socket.query_params
+    raw = _path(query.get("path"), query.get("path_b64"))
+    _, guest = await services.inside.guest(principal, reference)
+    async with guest.watch(raw, recursive=query.get("recursive", "true") == "true") as stream:
+        await sockets.accept(socket)
+
+        async def tell() -> None:
+            while (frame := await stream.receive()) is not None:
+                await sockets.say(socket, frame.control())
+
+        try:
+            await sockets.first_of(tell(), sockets.until_left(socket), sockets.account(socket, services, principal))
+        except RexecError as error:
+            await sockets.fail(socket, error)
+        except sockets.GONE:
+            return
+        await sockets.close(socket)
+
+
+def _name(path: bytes) -> str:
+    return PurePosixPath(path.decode(errors="replace")).name

@@ -1,0 +1,280 @@
+"""What every request passes before its route: an id, who asks, how often, how much; and its line in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any
+
+import structlog
+from prometheus_client import Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rexec.errors import Broken, Forbidden, Invalid, RateLimited, RexecError, TooLarge, Unauthenticated
+from rexec.server.api import credentials
+from rexec.server.api.problems import answer, status_of
+from rexec.server.core.ratelimit import Allowance
+from rexec.server.core.services import Services
+from rexec.server.ports.records import Principal
+
+_log = structlog.get_logger("rexec.access")
+_SECONDS = Histogram(
+    "rexec_http_request_seconds", "Time to the end of an answer.", ["method", "route", "status"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
+)  # fmt: skip
+PUBLIC = ("/health", "/ready", "/api/version", "/api/openapi.json", "/api/docs", "/metrics")
+_PUBLIC_FOLDERS = ("/api/auth/",)
+_GUARDED_FOLDERS = ("/api/", "/ws/")
+_UPLOADS = ("/files", "/files/archive")
+_WITH_BODY = ("POST", "PUT", "PATCH")
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; "
+        "base-uri 'none'; object-src 'none'; form-action 'self'"
+    ),
+}
+_CORS_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
+_CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Range"
+_CLOSE_BASE = 4000
+_LONGEST_REASON = 120
+
+
+def is_public(path: str) -> bool:
+    return path in PUBLIC or path.startswith(_PUBLIC_FOLDERS) or not path.startswith(_GUARDED_FOLDERS)
+
+
+class Gate:
+    """Pure ASGI, around the whole app. `services` are there once the app has started."""
+
+    def __init__(self, app: ASGIApp, services: Any) -> None:
+        self._app = app
+        self._services = services
+        self._sockets: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        services: Services = self._services()
+        headers = Headers(scope=scope)
+        state = scope.setdefault("state", {})
+        request_id = state["request_id"] = secrets.token_hex(8)
+        begun, status = time.perf_counter(), 0
+        allowed_origin = self._allowed_origin(services, scope, headers)
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._dress(message, state, request_id, allowed_origin)
+            await send(message)
+
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            if scope["method"] == "OPTIONS" and headers.get("access-control-request-method"):
+                await _preflight(told, allowed_origin)
+            else:
+                await self._admit(services, scope, headers)
+                await self._app(scope, self._bounded(services, scope, headers, receive), told)
+        except RexecError as error:
+            if status:
+                raise
+            await answer(error, request_id)(scope, receive, told)
+        except Exception:
+            _log.exception("a request broke", method=scope["method"], path=scope["path"])
+            if status:
+                raise
+            await answer(Broken("an error inside the server", code="internal_error"), request_id)(scope, receive, told)
+        finally:
+            taken = time.perf_counter() - begun
+            route = getattr(scope.get("route"), "path", "none")
+            _SECONDS.labels(scope["method"], route, str(status)).observe(taken)
+            _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(taken * 1000, 1))
+
+    async def _admit(self, services: Services, scope: Scope, headers: Headers) -> None:
+        """401, then 429, then 413 and 415; the rest is the route's."""
+        path, state = scope["path"], scope["state"]
+        if is_public(path):
+            if path.startswith(_PUBLIC_FOLDERS) and scope["method"] != "GET":
+                await self._spend(services, state, f"address:{self._address(services, scope, headers)}", None)
+                self._check_cookie_origin(services, scope, headers)
+        else:
+            try:
+                principal = await self._authenticate(services, scope, headers)
+            except Unauthenticated:
+                address = self._address(services, scope, headers)
+                await self._spend(services, state, f"failed:{address}", None)
+                raise
+            state["principal"] = principal
+            await self._spend(services, state, f"user:{principal.user_id}", principal)
+        self._check_body(services, scope, headers)
+
+    async def _spend(self, services: Services, state: dict[str, Any], key: str, principal: Principal | None) -> None:
+        """`principal` None: somebody who has not signed in, by address."""
+        limit: int | None = services.settings.logins_per_minute
+        if principal is not None:
+            limit = None if principal.is_admin else services.tiers.of(principal.tier).requests_per_minute
+        if limit is not None:
+            try:
+                state["allowance"] = await services.rate_limits.spend(key, limit)
+            except RateLimited:
+                state["allowance"] = Allowance(limit, 0)
+                raise
+
+    async def _authenticate(self, services: Services, scope: Scope, headers: Headers) -> Principal:
+        found = credentials.find(scope, headers)
+        if found.kind == "none":
+            raise Unauthenticated("Authorization token required", code="token_required")
+        if found.kind == "ticket":
+            return await services.tickets.redeem(found.text, scope["path"])
+        if found.kind == "cookie":
+            self._check_cookie_origin(services, scope, headers)
+        scope["state"]["token"] = found.text
+        return await services.access.authenticate(found.text)
+
+    def _check_cookie_origin(self, services: Services, scope: Scope, headers: Headers) -> None:
+        """A stranger's page must not act by the cookie of somebody who is signed in, nor sign anybody in."""
+        origin = headers.get("origin")
+        if not credentials.needs_own_origin(scope) or (origin is None and not headers.get("cookie")):
+            return
+        if origin is None or not credentials.own_origin(scope, headers, origin, services.settings.public_url):
+            raise Forbidden("this request must come from the server's own page", code="origin_refused")
+
+    def _check_body(self, services: Services, scope: Scope, headers: Headers) -> None:
+        length = headers.get("content-length")
+        if length is not None and (not length.isdecimal() or int(length) > _limit(services, scope)):
+            raise TooLarge(f"the body is larger than {_limit(services, scope)} bytes")
+        carries = length not in (None, "0") or "transfer-encoding" in headers
+        if carries and scope["method"] in _WITH_BODY and not scope["path"].endswith(_UPLOADS):
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                raise Invalid("the body must be application/json", code="unsupported_media_type")
+
+    def _bounded(self, services: Services, scope: Scope, headers: Headers, receive: Receive) -> Receive:
+        """Bodies that do not say their size are counted as they come."""
+        if "content-length" in headers or scope["method"] not in _WITH_BODY:
+            return receive
+        limit, seen = _limit(services, scope), 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise TooLarge(f"the body is larger than {limit} bytes")
+            return message
+
+        return counted
+
+    def _address(self, services: Services, scope: Scope, headers: Headers) -> str:
+        """The client's; a proxy is believed only when the settings name it."""
+        address: str = (scope.get("client") or ("unknown", 0))[0]
+        hops = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",") if hop.strip()]
+        while hops and _trusted(address, services):
+            address = hops.pop()
+        return address
+
+    def _allowed_origin(self, services: Services, scope: Scope, headers: Headers) -> str | None:
+        origin = headers.get("origin")
+        return origin if origin is not None and origin in services.settings.allowed_origins else None
+
+    def _dress(self, message: Message, state: Mapping[str, Any], request_id: str, origin: str | None) -> None:
+        headers = MutableHeaders(scope=message)
+        headers["X-Request-Id"] = request_id
+        for name, value in _HEADERS.items():
+            headers.setdefault(name, value)
+        allowance = state.get("allowance")
+        if allowance is not None:
+            headers["X-RateLimit-Limit"] = str(allowance.limit)
+            headers["X-RateLimit-Remaining"] = str(max(0, allowance.remaining))
+        if origin is not None:
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After, Location"
+            headers.add_vary_header("Origin")
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        services: Services = self._services()
+        headers = Headers(scope=scope)
+        state = scope.setdefault("state", {})
+        request_id = state["request_id"] = secrets.token_hex(8)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        begun = time.perf_counter()
+        key = None
+        try:
+            settings = services.settings
+            if not credentials.origin_allowed(scope, headers, settings.allowed_origins, settings.public_url):
+                raise Forbidden("this page may not open sockets here", code="origin_refused")
+            principal = state["principal"] = await self._authenticate(services, scope, headers)
+            await self._spend(services, state, f"user:{principal.user_id}", principal)
+            sockets = services.tiers.of(principal.tier).sockets
+            if self._sockets[principal.user_id] >= sockets:
+                raise RateLimited(f"more than {sockets} open sockets", code="too_many_sockets", retry_after=5)
+            key = principal.user_id
+            self._sockets[key] += 1
+            await self._app(scope, receive, send)
+        except RexecError as error:
+            await refuse(scope, receive, send, error)
+        finally:
+            if key is not None:
+                self._sockets[key] -= 1
+                if not self._sockets[key]:
+                    del self._sockets[key]
+            _log.info("socket", path=scope["path"], seconds=round(time.perf_counter() - begun, 1))
+
+
+def _limit(services: Services, scope: Scope) -> int:
+    uploads = scope["path"].endswith(_UPLOADS)
+    return services.settings.upload_limit if uploads else services.settings.body_limit
+
+
+def _trusted(address: str, services: Services) -> bool:
+    with suppress(ValueError):
+        return any(ip_address(address) in network for network in services.settings.trusted_proxies)
+    return False
+
+
+async def _preflight(send: Send, origin: str | None) -> None:
+    headers = [] if origin is None else [
+        (b"access-control-allow-methods", _CORS_METHODS.encode()),
+        (b"access-control-allow-headers", _CORS_HEADERS.encode()),
+        (b"access-control-max-age", b"600"),
+    ]  # fmt: skip
+    await send({"type": "http.response.start", "status": 204 if origin else 403, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send, error: RexecError) -> None:
+    """Before the upgrade, with a status and JSON, for programs; browsers cannot read that, they get a close code."""
+    with suppress(RuntimeError, OSError, asyncio.IncompleteReadError):
+        if not scope["state"].get("accepted"):
+            entries = credentials.offered(scope)
+            subprotocol = credentials.select(entries)
+            if subprotocol is None and "origin" not in Headers(scope=scope):
+                await _deny(scope, receive, send, error)
+                return
+            await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        reason = error.message.encode()[:_LONGEST_REASON].decode(errors="ignore")
+        await send({"type": "websocket.close", "code": _CLOSE_BASE + status_of(error), "reason": reason})
+
+
+async def _deny(scope: Scope, receive: Receive, send: Send, error: RexecError) -> None:
+    response = answer(error, scope["state"]["request_id"])
+    headers = [*response.raw_headers, (b"x-request-id", scope["state"]["request_id"].encode())]
+    await send({"type": "websocket.http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": response.body})

@@ -1,0 +1,201 @@
+"""The composition root: settings in, parts on one exit stack, an ASGI app out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from rexec.errors import Invalid, NotFound, RexecError
+from rexec.server.api import accounts, catalogue, containers, events, execs, files, ports, system, terminals
+from rexec.server.api.gate import Gate
+from rexec.server.api.openapi import describe_api
+from rexec.server.api.problems import answer, invalid
+from rexec.server.bus import LocalBus, PostgresBus
+from rexec.server.core.access import Access
+from rexec.server.core.accounts import Accounts
+from rexec.server.core.catalogue import Catalogue
+from rexec.server.core.clock import utc_now
+from rexec.server.core.containers import Containers
+from rexec.server.core.creation import Creation
+from rexec.server.core.events import Events
+from rexec.server.core.host import Host
+from rexec.server.core.idempotency import Idempotency
+from rexec.server.core.inside import Inside
+from rexec.server.core.ratelimit import RateLimits
+from rexec.server.core.reconciler import Reconciler
+from rexec.server.core.secrets import KEY_BYTES, Secrets
+from rexec.server.core.services import Services
+from rexec.server.core.sweep import Sweep
+from rexec.server.core.tickets import Tickets
+from rexec.server.core.tiers import Tiers
+from rexec.server.engines.docker import DockerEngine, NetworkRules
+from rexec.server.guest import Links
+from rexec.server.images import ImageRules, Mirrors, RegistrySource
+from rexec.server.ports.bus import Bus
+from rexec.server.ports.store import Database
+from rexec.server.settings import Settings
+from rexec.server.store import SqlDatabase
+
+_log = structlog.get_logger(__name__)
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+_PACKAGE = Path(__file__).parent
+_LONGEST_DIRECTORY = 60
+"""Of the guests' sockets, so that `<directory>/<engine key>/<replica>.sock` fits into a socket's address."""
+
+
+def create_app(settings: Settings, started: Callable[[Services, str | None], None] | None = None) -> ASGIApp:
+    """`started` is called once all parts are at work, with the first admin's token if one was made now."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        async with AsyncExitStack() as stack:
+            app.state.services, made = await assemble(settings, stack)
+            if started is not None:
+                started(app.state.services, made)
+            yield
+
+    app = FastAPI(title="Rexec", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    for module in (containers, execs, files, ports, terminals, events, catalogue, accounts, system):
+        app.include_router(module.router)
+    app.add_exception_handler(RexecError, _problem)
+    app.add_exception_handler(RequestValidationError, _problem)
+    app.add_exception_handler(HTTPException, _problem)
+    app.openapi = lambda: describe_api(app)  # type: ignore[method-assign]
+    return Gate(app, lambda: app.state.services)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    if isinstance(error, RequestValidationError):
+        error = invalid(error)
+    elif isinstance(error, HTTPException) and error.status_code == 405:
+        error = Invalid("this path does not take this method", code="method_not_allowed")
+    elif isinstance(error, HTTPException):
+        error = NotFound("not found") if error.status_code == 404 else Invalid(str(error.detail))
+    if not isinstance(error, RexecError):
+        raise error
+    return answer(error, request.state.request_id)
+
+
+async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services, str | None]:
+    """Open every part on `stack`; and the first admin's token, if one was made now."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    bus, database = await open_store(settings, stack)
+    installation, jwt_key, environment_key = await _keys(database)
+    engine = await stack.enter_async_context(docker_engine(settings, installation))
+    host = Host(engine)
+    await host.refresh()
+    guests = await stack.enter_async_context(Links(guest_directory(settings), replica(settings)))
+    clock = utc_now
+    tiers, offered = Tiers(settings.tiers, host.capacity), Catalogue(settings.images)
+    owned = Containers(
+        database, bus, engine, clock, host=host, tiers=tiers, catalogue=offered, secrets=Secrets(environment_key)
+    )
+    access = Access(database, clock, jwt_key)
+    services = Services(
+        settings=settings,
+        clock=clock,
+        database=database,
+        bus=bus,
+        engine=engine,
+        host=host,
+        tiers=tiers,
+        catalogue=offered,
+        containers=owned,
+        events=Events(database, bus, clock),
+        inside=Inside(owned, guests),
+        access=access,
+        accounts=Accounts(
+            database, clock, access, tiers,
+            default_tier=settings.default_tier, guest_seconds=settings.guest_seconds,
+        ),
+        tickets=Tickets(database, clock, access),
+        rate_limits=RateLimits(database, clock),
+        idempotency=Idempotency(database, clock),
+    )  # fmt: skip
+    creation = Creation(
+        database, engine, guests, clock,
+        layers=None, pull_timeout=settings.images.pull_timeout, guest_timeout=settings.guest_timeout,
+    )  # fmt: skip
+    reconciler = Reconciler(
+        database, bus, engine, guests, clock, creation,
+        name=replica(settings), workers=settings.workers, stop_grace=settings.stop_grace,
+    )  # fmt: skip
+    sweep = Sweep(
+        database, bus, engine, guests, clock,
+        settings=settings, host=host, tiers=tiers, containers=owned, creation=creation, reconciler=reconciler,
+    )  # fmt: skip
+    given = settings.admin_token.get_secret_value() if settings.admin_token else None
+    made = await services.accounts.bootstrap(given)
+    await stack.enter_async_context(sweep)
+    await stack.enter_async_context(reconciler)
+    return services, None if given else made
+
+
+async def open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Bus, Database]:
+    """Migrated to head."""
+    url = settings.database
+    bus: Bus = PostgresBus(url) if url.startswith("postgres") else LocalBus()
+    await stack.enter_async_context(bus)
+    database = await stack.enter_async_context(SqlDatabase(url, bus))
+    await database.migrate()
+    return bus, database
+
+
+def docker_engine(settings: Settings, installation: str) -> DockerEngine:
+    images, network = settings.images, settings.network
+    source = RegistrySource(
+        ImageRules(
+            mirrors=images.mirrors,
+            private_registries=images.private_registries,
+            largest_bytes=images.largest_bytes,
+            pulls_at_once=images.pulls_at_once,
+            packages=Mirrors(images.debian_mirror, images.ubuntu_mirror),
+            build=images.build,
+        )
+    )
+    return DockerEngine(
+        settings.docker_host,
+        installation,
+        guest_directory(settings),
+        _PACKAGE / "guest/bin" / f"rexec-guest-{_ARCHITECTURES.get(platform.machine(), platform.machine())}",
+        network=NetworkRules(network.allow, network.resolvers, network.subnet, network.mtu),
+        images=source,
+        shell_bundle=_shell_bundle(settings),
+    )
+
+
+def replica(settings: Settings) -> str:
+    """The same over restarts of this server, another for each that shares its database."""
+    return hashlib.sha256(f"{platform.node()} {settings.bind}".encode()).hexdigest()[:8]
+
+
+def guest_directory(settings: Settings) -> Path:
+    wanted = settings.data_dir.absolute() / "guests"
+    if len(os.fsencode(wanted)) <= _LONGEST_DIRECTORY:
+        return wanted
+    return Path("/run/rexec") / hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]
+
+
+def _shell_bundle(settings: Settings) -> Path | None:
+    packaged = _PACKAGE / "shell"
+    return settings.shell_bundle or (packaged if (packaged / "bin").is_dir() else None)
+
+
+async def _keys(database: Database) -> tuple[str, bytes, bytes]:
+    async with database.transaction() as tx:
+        installation = await tx.keys.get_or_create("installation", os.urandom(8).hex().encode())
+        jwt_key = await tx.keys.get_or_create("jwt", os.urandom(KEY_BYTES))
+        environment_key = await tx.keys.get_or_create("environment", os.urandom(KEY_BYTES))
+    return installation.decode(), jwt_key, environment_key
