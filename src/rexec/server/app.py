@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
@@ -55,25 +54,22 @@ _LONGEST_DIRECTORY = 60
 """Of the guests' sockets, so that `<directory>/<engine key>/<replica>.sock` fits into a socket's address."""
 
 
-def create_app(settings: Settings, started: Callable[[Services, str | None], None] | None = None) -> ASGIApp:
-    """`started` is called once all parts are at work, with the first admin's token if one was made now."""
+def create_app(services: Services) -> ASGIApp:
+    """The API over parts that are at work."""
+    api = create_api()
+    api.state.services = services
+    return Gate(api, services)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
-        async with AsyncExitStack() as stack:
-            app.state.services, made = await assemble(settings, stack)
-            if started is not None:
-                started(app.state.services, made)
-            yield
 
-    app = FastAPI(title="Rexec", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+def create_api() -> FastAPI:
+    """The routes alone: enough to describe them."""
+    api = FastAPI(title="Rexec", docs_url=None, redoc_url=None, openapi_url=None)
     for module in (containers, execs, files, ports, terminals, events, catalogue, accounts, system):
-        app.include_router(module.router)
-    app.add_exception_handler(RexecError, _problem)
-    app.add_exception_handler(RequestValidationError, _problem)
-    app.add_exception_handler(HTTPException, _problem)
-    app.openapi = lambda: describe_api(app)  # type: ignore[method-assign]
-    return Gate(app, lambda: app.state.services)
+        api.include_router(module.router)
+    for kind in (RexecError, RequestValidationError, HTTPException):
+        api.add_exception_handler(kind, _problem)
+    api.openapi = lambda: describe_api(api)  # type: ignore[method-assign]
+    return api
 
 
 async def _problem(request: Request, error: Exception) -> Response:
@@ -116,10 +112,7 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
         events=Events(database, bus, clock),
         inside=Inside(owned, guests),
         access=access,
-        accounts=Accounts(
-            database, clock, access, tiers,
-            default_tier=settings.default_tier, guest_seconds=settings.guest_seconds,
-        ),
+        accounts=_accounts(settings, database, access, tiers),
         tickets=Tickets(database, clock, access),
         rate_limits=RateLimits(database, clock),
         idempotency=Idempotency(database, clock),
@@ -143,7 +136,7 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
     return services, None if given else made
 
 
-async def open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Bus, Database]:
+async def open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Bus, SqlDatabase]:
     """Migrated to head."""
     url = settings.database
     bus: Bus = PostgresBus(url) if url.startswith("postgres") else LocalBus()
@@ -193,9 +186,28 @@ def _shell_bundle(settings: Settings) -> Path | None:
     return settings.shell_bundle or (packaged if (packaged / "bin").is_dir() else None)
 
 
-async def _keys(database: Database) -> tuple[str, bytes, bytes]:
+async def installation_of(database: Database) -> str:
+    """What this installation's engine objects are labelled with."""
     async with database.transaction() as tx:
-        installation = await tx.keys.get_or_create("installation", os.urandom(8).hex().encode())
+        return (await tx.keys.get_or_create("installation", os.urandom(8).hex().encode())).decode()
+
+
+async def open_accounts(settings: Settings, stack: AsyncExitStack) -> Accounts:
+    """Without an engine: for the command line."""
+    _, database = await open_store(settings, stack)
+    _, jwt_key, _ = await _keys(database)
+    return _accounts(settings, database, Access(database, utc_now, jwt_key), Tiers(settings.tiers, lambda: None))
+
+
+def _accounts(settings: Settings, database: Database, access: Access, tiers: Tiers) -> Accounts:
+    return Accounts(
+        database, utc_now, access, tiers, default_tier=settings.default_tier, guest_seconds=settings.guest_seconds
+    )
+
+
+async def _keys(database: Database) -> tuple[str, bytes, bytes]:
+    installation = await installation_of(database)
+    async with database.transaction() as tx:
         jwt_key = await tx.keys.get_or_create("jwt", os.urandom(KEY_BYTES))
         environment_key = await tx.keys.get_or_create("environment", os.urandom(KEY_BYTES))
-    return installation.decode(), jwt_key, environment_key
+    return installation, jwt_key, environment_key

@@ -67,7 +67,8 @@ async def guest(request: Request, services: S, body: MakeGuest) -> Response:
 async def sign_in(request: Request, services: S, body: SignIn) -> Response:
     """Sign in with a token.
 
-    For a browser the session comes as a cookie that no script can read; with `cookie: false`, as a short token and one to refresh it."""
+    For a browser the session comes as a cookie that no script can read; with `cookie: false`, as a short token and one
+    to refresh it."""
     principal = await services.access.authenticate(body.token)
     signed = await services.accounts.sign_in(principal, request.headers.get("user-agent"))
     if not body.cookie:

@@ -79,7 +79,8 @@ async def create(
 ) -> Response:  # fmt: skip
     """Create a container.
 
-    Answers at once; progress comes over `/ws/events`. With `wait`, holds the answer until it is ready or failed (200), or the time is over (202)."""
+    Answers at once; progress comes over `/ws/events`. With `wait`, holds the answer until it is ready or failed (200),
+    or the time is over (202)."""
 
     async def work() -> tuple[int, dict[str, Any]]:
         row = await make(request, services, principal, body, request.headers.get("idempotency-key"))

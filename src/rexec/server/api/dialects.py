@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -111,8 +112,8 @@ class JsonDialect(Dialect):
         match message:
             case {"type": "input", "data": str(typed)}:
                 return typed.encode("utf-8", "replace")
-            case {"type": "resize"}:
-                return _resize(message)
+            case {"type": "resize", **size}:
+                return _resize(size)
             case {"type": "ping"}:
                 return {"type": "ping"}
             case {"type": "pong"}:
@@ -152,8 +153,8 @@ class BinaryDialect(Dialect):
             return data
         message = sockets.parsed(text or "")
         match message:
-            case {"type": "resize"}:
-                return _resize(message)
+            case {"type": "resize", **size}:
+                return _resize(size)
             case {"type": "ack", "offset": int(offset)} if 0 <= offset < 1 << 62:
                 return {"type": "ack", "offset": offset}
             case {"type": "ping"}:
@@ -196,7 +197,7 @@ def dialect_for(subprotocol: str | None, socket: WebSocket) -> Dialect:
     return JsonDialect(socket)
 
 
-def _resize(message: dict[str, Any]) -> dict[str, Any] | None:
+def _resize(message: Mapping[Any, Any]) -> dict[str, Any] | None:
     cols, rows = message.get("cols"), message.get("rows")
     if type(cols) is int and type(rows) is int and 1 <= cols <= _SIZE_MOST and 1 <= rows <= _SIZE_MOST:
         return {"type": "resize", "cols": cols, "rows": rows}

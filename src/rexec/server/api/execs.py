@@ -185,10 +185,10 @@ def _told(frame: Frame) -> tuple[str, dict[str, Any]]:
 
 
 def _size(said: Any) -> tuple[int, int]:
-    cols, rows = (said.get("cols"), said.get("rows")) if isinstance(said, dict) else (None, None)
-    if not all(type(value) is int and 1 <= value <= 10_000 for value in (cols, rows)):
-        raise Invalid("cols and rows must be numbers from 1 to 10000")
-    return int(cols), int(rows)
+    match said:
+        case {"cols": int(cols), "rows": int(rows)} if 1 <= cols <= 10_000 and 1 <= rows <= 10_000:
+            return cols, rows
+    raise Invalid("cols and rows must be numbers from 1 to 10000")
 
 
 def _decoded(data: str) -> bytes:

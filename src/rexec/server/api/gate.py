@@ -53,9 +53,9 @@ def is_public(path: str) -> bool:
 
 
 class Gate:
-    """Pure ASGI, around the whole app. `services` are there once the app has started."""
+    """Pure ASGI, around the whole app."""
 
-    def __init__(self, app: ASGIApp, services: Any) -> None:
+    def __init__(self, app: ASGIApp, services: Services) -> None:
         self._app = app
         self._services = services
         self._sockets: Counter[str] = Counter()
@@ -69,7 +69,7 @@ class Gate:
             await self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        services: Services = self._services()
+        services = self._services
         headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = secrets.token_hex(8)
@@ -208,7 +208,7 @@ class Gate:
             headers.add_vary_header("Origin")
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        services: Services = self._services()
+        services = self._services
         headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = secrets.token_hex(8)

@@ -30,7 +30,8 @@ _PROBLEM = {
             },
             "example": {
                 "error": "container limit reached", "code": "container_limit_reached", "current": 5, "limit": 5,
-                "tier": "free", "message": "Upgrade your plan to create more containers", "request_id": "8f14e45fceea167a",
+                "tier": "free", "message": "Upgrade your plan to create more containers",
+                "request_id": "8f14e45fceea167a",
             },
         }
     },

@@ -26,8 +26,13 @@ _STATUSES: Mapping[type[RexecError], int] = {
     errors.TimedOut: 504,
     errors.OutOfSpace: 507,
 }
-_BY_CODE = {"range_not_satisfiable": 416, "unsupported_media_type": 415, "method_not_allowed": 405, "guest_protocol": 502,
-            "connection_refused": 502}  # fmt: skip
+_BY_CODE = {
+    "method_not_allowed": 405,
+    "unsupported_media_type": 415,
+    "range_not_satisfiable": 416,
+    "guest_protocol": 502,
+    "connection_refused": 502,
+}
 
 
 def status_of(error: RexecError) -> int:
@@ -66,9 +71,8 @@ def invalid(error: RequestValidationError) -> errors.Invalid:
     """Pydantic's findings in the words of the contract."""
     details = [{"field": _field(found["loc"]), "message": _message(found)} for found in error.errors()]
     first = details[0]
-    return errors.Invalid(
-        f"{first['field']}: {first['message']}" if first["field"] else first["message"], details=details
-    )
+    text = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
+    return errors.Invalid(text, details=details)
 
 
 def _field(where: Sequence[str | int]) -> str:

@@ -21,6 +21,7 @@ from rexec.server.core.access import require
 router = APIRouter(tags=["system"])
 _STATIC = Path(__file__).parents[1] / "static"
 _VERSION = version("rexec")
+_UNBUILT = "<!doctype html><title>Rexec</title><p>Rexec runs. The page is not built: <code>make web</code>."
 
 
 @operation(router, "GET", "/health", scope=None, example={"status": "ok"})

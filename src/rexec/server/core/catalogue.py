@@ -48,12 +48,12 @@ class Catalogue:
     def __init__(self, settings: ImageSettings) -> None:
         self._private_registries = settings.private_registries
         extra = tuple(Entry(entry.name, entry.aliases, "linux", entry.description) for entry in settings.extra)
-        self._linux = _LINUX + extra
-        self._names = {name: entry.name for entry in self._linux for name in (entry.name, *entry.aliases)}
+        self.linux = _LINUX + extra
+        self._names = {name: entry.name for entry in self.linux for name in (entry.name, *entry.aliases)}
 
     def entries(self, principal: Principal) -> tuple[Entry, ...]:
         """In the order in which they are offered."""
-        return self._linux + (_CUSTOM,) + (_MACOS if _may_macos(principal) else ())
+        return self.linux + (_CUSTOM,) + (_MACOS if _may_macos(principal) else ())
 
     def resolve(self, principal: Principal, image: str, custom_image: str | None) -> tuple[str, str]:
         """The catalogue's spelling and the reference to run. Raises `Invalid`, `Forbidden` (`tier_required`),

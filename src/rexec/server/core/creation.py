@@ -63,7 +63,6 @@ class Creation:
         self._waiting: dict[str, asyncio.Future[Observation]] = {}
 
     async def create(self, row: ContainerRow) -> ContainerRow:
-        row = await self._tell(row, Stage.VALIDATING)
         row, image = await self._image(row)
         row = await self._tell(row, Stage.CREATING)
         await self._guests.expect(row.engine_key)

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rexec.server.ports.store import (
+    Containers,
+    Counters,
+    Events,
+    Idempotency,
+    Keys,
+    Sessions,
+    Tokens,
+    Users,
+)
 from rexec.server.store.accounts import SqlSessions, SqlTokens, SqlUsers
 from rexec.server.store.containers import SqlContainers
 from rexec.server.store.events import SqlEvents
@@ -14,14 +24,14 @@ class SqlTransaction:
     """Implements `ports.store.Transaction`."""
 
     def __init__(self, connection: AsyncConnection) -> None:
-        self.containers = SqlContainers(connection)
-        self.events = SqlEvents(connection)
-        self.users = SqlUsers(connection)
-        self.tokens = SqlTokens(connection)
-        self.sessions = SqlSessions(connection)
-        self.idempotency = SqlIdempotency(connection)
-        self.keys = SqlKeys(connection)
-        self.counters = SqlCounters(connection)
+        self.containers: Containers = SqlContainers(connection)
+        self.events: Events = SqlEvents(connection)
+        self.users: Users = SqlUsers(connection)
+        self.tokens: Tokens = SqlTokens(connection)
+        self.sessions: Sessions = SqlSessions(connection)
+        self.idempotency: Idempotency = SqlIdempotency(connection)
+        self.keys: Keys = SqlKeys(connection)
+        self.counters: Counters = SqlCounters(connection)
         self.topics: dict[str, None] = {}
 
     def after_commit(self, *topics: str) -> None:

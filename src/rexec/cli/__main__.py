@@ -1,0 +1,3 @@
+from rexec.cli import app
+
+app()

@@ -1,0 +1,121 @@
+"""What can be asked of Rexec on its own machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
+
+from cyclopts import App, Parameter
+from pydantic import ValidationError
+from rich.console import Console
+
+from rexec.errors import RexecError
+from rexec.server.settings import Settings
+
+app = App(name="rexec", help="Sandboxed Linux machines on demand.")
+images = App(name="images", help="The images that are here.")
+app.command(images)
+_out, _err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+Result = TypeVar("Result")
+
+
+def fail(message: str) -> None:
+    _err.print(f"[red]rexec:[/red] {message}", markup=True)
+    sys.exit(1)
+
+
+def load_settings() -> Settings:
+    """Ends the program with one line for each setting that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        for found in error.errors():
+            _err.print(f"rexec: setting {'.'.join(map(str, found['loc']))}: {found['msg']}", markup=False)
+    except (OSError, ValueError) as error:
+        _err.print(f"rexec: settings: {error}", markup=False)
+    sys.exit(2)
+
+
+def finish(work: Coroutine[Any, Any, Result]) -> Result:
+    try:
+        return asyncio.run(work)
+    except RexecError as error:
+        fail(error.message)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    raise AssertionError("unreachable")
+
+
+@app.command
+def serve() -> None:
+    """Run the server."""
+    from rexec.cli.serving import run
+
+    sys.exit(run(load_settings()))
+
+
+@app.command(name="settings")
+def show_settings() -> None:
+    """Print the effective settings, secrets masked."""
+    _out.print_json(json.dumps(load_settings().masked()))
+
+
+@app.command
+def openapi() -> None:
+    """Print the API's description."""
+    from rexec.server.api.openapi import describe_api
+    from rexec.server.app import create_api
+
+    print(json.dumps(describe_api(create_api()), indent=2))
+
+
+@app.command
+def admin_token(*, reset: Annotated[bool, Parameter(help="End the present one and print a new one.")] = False) -> None:
+    """Whether there is an admin token; with --reset, a new one."""
+    from rexec.cli.local import admin_token as made
+
+    token = finish(made(load_settings(), reset=reset))
+    if token is None:
+        _out.print("There is an admin token; it was shown when it was made. --reset makes a new one.")
+    else:
+        print(token)
+
+
+@app.command
+def doctor() -> None:
+    """Check what a server needs on this machine. Ends with 1 when something essential is missing."""
+    from rexec.cli.local import examine
+
+    findings = finish(examine(load_settings()))
+    for finding in findings:
+        sign = {"ok": "[green]ok[/green]  ", "note": "[yellow]note[/yellow]", "bad": "[red]bad[/red] "}[finding.kind]
+        _out.print(f"{sign}  {finding.text}")
+    sys.exit(1 if any(finding.kind == "bad" for finding in findings) else 0)
+
+
+@images.command(name="list")
+def list_images() -> None:
+    """Show the catalogue and what of it is here."""
+    from rexec.cli.local import present
+
+    for name, image in finish(present(load_settings())):
+        size = f"{image.size_bytes / 1e6:.0f} MB" if image else "not here yet"
+        _out.print(f"{name:<20} {size}")
+
+
+@images.command
+def build(name: str | None = None, *, everything: Annotated[bool, Parameter(name="--all")] = False) -> None:
+    """Make sure that an image is here: from a registry, or built from the distribution's packages."""
+    from rexec.cli.local import present, provide
+
+    settings = load_settings()
+    wanted = [found for found, _ in finish(present(settings))] if everything else [name or settings.default_image]
+    for reference in wanted:
+        finish(provide(settings, reference))
+
+
+def main() -> None:
+    app()

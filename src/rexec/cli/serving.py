@@ -1,0 +1,115 @@
+"""`rexec serve`: the server in the foreground, what it says at its start, and the first start's proof."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+from contextlib import AsyncExitStack
+
+import uvicorn
+import uvloop
+from rich.console import Console
+
+from rexec.cli.local import provide
+from rexec.cli.logs import configure
+from rexec.cli.proof import prove
+from rexec.errors import RexecError
+from rexec.server.app import assemble, create_app
+from rexec.server.settings import Settings
+
+_out = Console(highlight=False, soft_wrap=True)
+_GRACE = 5
+_BACKLOG = 2048
+
+
+def run(settings: Settings) -> int:
+    """The exit status. Never a traceback for what a person can put right."""
+    configure(settings)
+    try:
+        bound = _bind(settings)
+    except OSError as error:
+        print(f"rexec: cannot listen on {settings.bind}: {error.strerror}", file=sys.stderr)
+        return 1
+    with bound:
+        try:
+            return uvloop.run(_serve(settings, bound))
+        except RexecError as error:
+            print(f"rexec: {error.message}", file=sys.stderr)
+            return 1
+        except OSError as error:
+            print(f"rexec: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 130
+
+
+def _bind(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((settings.host, settings.port))
+        bound.listen(_BACKLOG)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+async def _serve(settings: Settings, bound: socket.socket) -> int:
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    await provide(settings, settings.default_image)
+    async with AsyncExitStack() as stack:
+        services, made = await assemble(settings, stack)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(services), access_log=False, log_config=None, ws_max_size=1 << 20,
+                ws_per_message_deflate=False, server_header=False, timeout_graceful_shutdown=_GRACE, lifespan="off",
+                proxy_headers=False, timeout_keep_alive=65, backlog=_BACKLOG,
+            )
+        )  # fmt: skip
+        serving = asyncio.create_task(server.serve(sockets=[bound]))
+        try:
+            await _first_start(settings, serving, _address(bound), made)
+            await serving
+        finally:
+            server.should_exit = True
+            await asyncio.wait([serving])
+    return 0
+
+
+def _address(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def _first_start(settings: Settings, serving: asyncio.Task[None], address: str, token: str | None) -> None:
+    _welcome(settings, address, token)
+    proved = settings.data_dir / "proved"
+    usable = token or (settings.admin_token.get_secret_value() if settings.admin_token else None)
+    if not settings.first_run_check or usable is None or await asyncio.to_thread(proved.exists):
+        return
+    proving = asyncio.create_task(prove(address, usable, settings.default_image, _out))
+    await asyncio.wait([proving, serving], return_when=asyncio.FIRST_COMPLETED)
+    if not proving.done():
+        proving.cancel()
+        await asyncio.wait([proving])
+    elif proving.exception() is not None:
+        _out.print(f"[red]The first container did not work:[/red] {proving.exception()}")
+    else:
+        await asyncio.to_thread(proved.touch)
+
+
+def _welcome(settings: Settings, address: str, token: str | None) -> None:
+    _out.print(f"\n[bold]Rexec[/bold] is at {address} (data in {settings.data_dir})")
+    if token is not None:
+        _out.print(f"Admin token, shown this once:\n  {token}", markup=False)
+    body = json.dumps({"image": settings.default_image})
+    _out.print(
+        "Create a container:\n"
+        f'  curl -s {address}/api/containers -H "Authorization: Bearer {token or "$REXEC_ADMIN_TOKEN"}" '
+        f"-H 'Content-Type: application/json' -d '{body}'\n",
+        markup=False,
+    )
