@@ -6,9 +6,9 @@ import asyncio
 
 import aiodocker
 import httpx2
-from support.server import Served
 
 from support.client import small
+from support.server import Served
 
 
 async def test_a_retried_create_after_kill_9_makes_one_container(served: Served) -> None:

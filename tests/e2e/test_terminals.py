@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import websockets
-from support.server import Served
 from websockets.asyncio.client import ClientConnection
 
 from support.client import Api, small
+from support.server import Served
 
 
 class V2:

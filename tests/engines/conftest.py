@@ -12,13 +12,8 @@ import pytest
 from engine_bench import BASE, Bench, Watched
 
 from rexec.server.engines.docker import DockerEngine, NetworkRules
-from rexec.server.engines.docker.client import Client, find_url
+from rexec.server.engines.docker.client import Client
 from rexec.server.images import ImageRules, RegistrySource
-
-
-@pytest.fixture(scope="session")
-def daemon_url() -> str:
-    return find_url(os.environ.get("REXEC_TEST_DOCKER"))
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import aiodocker
 import pytest
-from support.server import Served
 
 from support.client import Api
+from support.server import Served
 
 
 async def test_nothing_that_the_server_uses_can_be_written_or_swapped(api: Api) -> None:

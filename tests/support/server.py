@@ -1,0 +1,108 @@
+"""A real `rexec serve` in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from support.client import Api
+
+_START = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Served:
+    """One server; `kill` and `start` as often as a test wants. Its admin's `api` stays the same."""
+
+    def __init__(self, data: Path, docker: str, **settings: str) -> None:
+        port = free_port()
+        self.data = data
+        self.url = f"http://127.0.0.1:{port}"
+        self.token = f"rexec_{secrets.token_hex(32)}"
+        self._settings = {
+            "REXEC_BIND": f"127.0.0.1:{port}",
+            "REXEC_DATA_DIR": str(data),
+            "REXEC_ADMIN_TOKEN": self.token,
+            "REXEC_FIRST_RUN_CHECK": "false",
+            "REXEC_LOG_FORMAT": "json",
+            "REXEC_DOCKER_HOST": docker,
+            **settings,
+        }
+        self._process: asyncio.subprocess.Process | None = None
+        self.api = self.as_token(self.token)
+
+    def as_token(self, token: str) -> Api:
+        headers = {"Authorization": f"Bearer {token}"}
+        http = httpx2.AsyncClient(
+            base_url=self.url, headers=headers, timeout=150, limits=httpx2.Limits(max_connections=300)
+        )
+        return Api(http, self.url, token)
+
+    @property
+    def log(self) -> Path:
+        return self.data / "server.log"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("REXEC_")}
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "rexec.cli",
+                "serve",
+                env={**environment, **self._settings},
+                stdout=log,
+                stderr=log,
+            )
+        async with asyncio.timeout(_START):
+            while not await self._answers():
+                if self._process.returncode is not None:
+                    raise RuntimeError(f"the server ended:\n{self.log.read_text()[-3000:]}")
+                await asyncio.sleep(0.05)
+
+    async def kill(self) -> None:
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        await self._end(signal.SIGTERM)
+
+    async def _end(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+            await self._process.wait()
+
+    async def _answers(self) -> bool:
+        try:
+            return bool((await self.api.http.get("/ready")).status_code == 200)
+        except httpx2.TransportError:
+            return False
+
+    def resident_mib(self) -> float:
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        raise RuntimeError("no VmRSS")
+
+    def logged(self, **wanted: Any) -> list[str]:
+        return [
+            line for line in self.log.read_text().splitlines() if all(str(value) in line for value in wanted.values())
+        ]
