@@ -74,7 +74,8 @@ async def account(socket: WebSocket, services: Services, principal: Principal) -
     async with services.bus.subscribe(f"user:{principal.user_id}") as subscription:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(subscription.wait(), _RECHECK)
+                async with asyncio.timeout(_RECHECK):
+                    await subscription.wait()
             with suppress(Unavailable):
                 if token is not None:
                     await services.access.authenticate(token)

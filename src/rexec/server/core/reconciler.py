@@ -100,7 +100,8 @@ class Reconciler:
                     if row.id not in self._later or row.target is Target.DELETED:
                         self.wake(row.id)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(subscription.wait(), _RENEW)
+                    async with asyncio.timeout(_RENEW):
+                        await subscription.wait()
 
     async def _work(self) -> None:
         while True:
@@ -171,7 +172,8 @@ class Reconciler:
         async with self._bus.subscribe(f"container:{row.id}") as subscription:
             while True:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(subscription.wait(), _RENEW)
+                    async with asyncio.timeout(_RENEW):
+                        await subscription.wait()
                 now = self._clock()
                 with suppress(Unavailable):
                     async with self._database.reading() as tx:

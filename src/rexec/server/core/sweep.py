@@ -149,7 +149,8 @@ class Sweep:
     async def _sweeps(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), self._settings.sweep_interval)
+                async with asyncio.timeout(self._settings.sweep_interval):
+                    await self._due.wait()
             self._due.clear()
             try:
                 await self.sweep()

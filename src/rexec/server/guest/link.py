@@ -138,9 +138,11 @@ class Link:
                     await connection.send(chunk)
                 else:
                     await connection.end()
-                head = await asyncio.wait_for(asyncio.shield(answering), _IDLE_TIMEOUT)
+                async with asyncio.timeout(_IDLE_TIMEOUT):
+                    head = await asyncio.shield(answering)
             except Unavailable:
-                head = await asyncio.wait_for(asyncio.shield(answering), _HELLO_TIMEOUT)
+                async with asyncio.timeout(_HELLO_TIMEOUT):
+                    head = await asyncio.shield(answering)
             except TimeoutError as error:
                 raise unreachable("the guest did not answer in time") from error
             finally:
