@@ -104,7 +104,9 @@ async def _outgoing(stream: Stream, dialect: Dialect) -> None:
     while (frame := await stream.receive()) is not None:
         acknowledged = await dialect.frame(frame)
         if acknowledged is not None:
-            await stream.send_control({"type": "ack", "offset": acknowledged})
+            # A guest whose shell ended no longer listens, but its last words are still to be read.
+            with suppress(Unavailable):
+                await stream.send_control({"type": "ack", "offset": acknowledged})
     if not dialect.exited:
         raise Unavailable("the guest cut a stream", code="guest_unreachable")
 
@@ -112,13 +114,14 @@ async def _outgoing(stream: Stream, dialect: Dialect) -> None:
 async def _incoming(socket: WebSocket, services: Services, row: ContainerRow, stream: Stream, dialect: Dialect) -> None:
     while (message := await socket.receive())["type"] != "websocket.disconnect":
         said = dialect.said(message.get("bytes"), message.get("text"))
-        if isinstance(said, bytes):
-            services.containers.touch(row)
-            await stream.send("i", said)
-        elif said is not None:
-            if said["type"] == "ping":
+        # How the shell ended is told by what it sent last, not by that it no longer listens.
+        with suppress(Unavailable):
+            if isinstance(said, bytes):
+                services.containers.touch(row)
+                await stream.send("i", said)
+            elif said is not None and said["type"] == "ping":
                 await dialect.pong()
-            else:
+            elif said is not None:
                 await stream.send_control(said)
 
 

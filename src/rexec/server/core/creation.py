@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
@@ -195,13 +194,12 @@ class Creation:
                 grew.clear()
                 state["row"] = await self._tell(state["row"], stage, state["part"])
 
-        begun = time.monotonic()
         writing = asyncio.create_task(write())
         try:
             yield progress, lambda: state["row"]
         finally:
             await _ended(writing)
-        if grew.is_set() and time.monotonic() - begun >= 1 / _MESSAGES_PER_SECOND:
+        if grew.is_set():
             state["row"] = await self._tell(state["row"], stage, state["part"])
 
 

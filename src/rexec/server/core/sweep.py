@@ -101,6 +101,21 @@ class Sweep:
         elif row.status in (Status.STOPPED, Status.ERROR) and observation.phase is Phase.RUNNING:
             _log.warning("a container runs that should not: stopping it", container_id=row.id)
             await self._engine.stop(row.engine_key, self._settings.stop_grace)
+        elif row.status in (Status.STOPPED, Status.ERROR) and observation.phase is Phase.MISSING:
+            await self._lost(row)
+
+    async def _lost(self, row: ContainerRow) -> None:
+        """One that did not run is gone as well: a start will rebuild it, and that is told before."""
+        if row.engine_id is None or row.reason == Reason.LOST:
+            return
+        _, reason, message = ended(Observation(row.engine_key, Phase.MISSING))
+        now = self._clock()
+        async with self._database.transaction() as tx:
+            await tx.users.lock(row.user_id)
+            updated = await tx.containers.update(row, reason=reason, message=message)
+            if updated is not None:
+                event = "container_error" if row.status is Status.ERROR else "container_updated"
+                await tell(tx, updated, event, describe(updated, now), now)
 
     async def _alive(self, row: ContainerRow, observation: Observation) -> None:
         if observation.phase in (Phase.EXITED, Phase.MISSING):
