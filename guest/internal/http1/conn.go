@@ -29,6 +29,9 @@ type Idle interface {
 	Rest() bool
 }
 
+// lingering is how long the last of a stream may take to be read.
+const lingering = 2 * time.Second
+
 // Handler answers one exchange; an error it returns becomes the answer where none has begun.
 type Handler func(*Exchange) error
 
@@ -94,6 +97,7 @@ func exchange(conn net.Conn, reader *bufio.Reader, idle Idle, handler Handler) b
 	}
 	x.stopWatching()
 	if x.upgraded {
+		linger(conn)
 		return false
 	}
 	if err != nil {
@@ -103,6 +107,17 @@ func exchange(conn net.Conn, reader *bufio.Reader, idle Idle, handler Handler) b
 		x.fail(fault.New(500, "internal", "no answer"))
 	}
 	return x.finish() && !x.close
+}
+
+// linger lets the other side read the last of a stream: a close with input unread would throw away what it has not read
+// yet.
+func linger(conn net.Conn) {
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(lingering))
+	_, _ = io.Copy(io.Discard, conn)
 }
 
 // answered keeps a mistake in one answer from ending the container.

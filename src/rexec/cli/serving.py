@@ -42,7 +42,7 @@ def run(settings: Settings) -> int:
             print(f"rexec: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            return 130
+            return 0
 
 
 def _bind(settings: Settings) -> socket.socket:

@@ -180,7 +180,7 @@ class Creation:
     @asynccontextmanager
     async def _reported(self, row: ContainerRow, stage: Stage) -> AsyncGenerator[tuple[ProgressCallback, Any], None]:
         """A callback for progress within a stage, written at most four times a second; and the row as last written."""
-        grew = asyncio.Event()
+        grew, over = asyncio.Event(), asyncio.Event()
         state: dict[str, Any] = {"row": row, "part": None}
 
         def progress(part: PullProgress) -> None:
@@ -189,26 +189,27 @@ class Creation:
 
         async def write() -> None:
             while True:
-                await asyncio.sleep(1 / _MESSAGES_PER_SECOND)
                 await grew.wait()
                 grew.clear()
-                state["row"] = await self._tell(state["row"], stage, state["part"])
+                if state["part"] is not None:
+                    state["row"] = await self._tell(state["row"], stage, state["part"])
+                    state["part"] = None
+                if over.is_set():
+                    return
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1 / _MESSAGES_PER_SECOND):
+                        await over.wait()
 
         writing = asyncio.create_task(write())
         try:
             yield progress, lambda: state["row"]
         finally:
-            await _ended(writing)
-        if grew.is_set():
-            state["row"] = await self._tell(state["row"], stage, state["part"])
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    """Cancel between two writes only: a row must not be written behind its reader's back."""
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled() and task.exception() is not None:
-        raise task.exception() or Superseded
+            # Ended between two writes, never within one: a row must not be written behind its reader's back.
+            over.set()
+            grew.set()
+            await asyncio.wait([writing])
+        if (error := writing.exception()) is not None:
+            raise error
 
 
 def _progress(row: ContainerRow, message: str, part: PullProgress | None) -> dict[str, Any]:
