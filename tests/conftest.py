@@ -71,10 +71,10 @@ def registry(docker_daemon: Daemon) -> Iterator[str]:
 @pytest.fixture
 def registry_image(docker_daemon: Daemon, registry: str) -> str:
     """An image that is in the registry and no longer in the engine."""
-    reference = f"{registry}/pulled/alpine:{os.urandom(4).hex()}"
+    reference = f"{registry}/pulled/image:{os.urandom(4).hex()}"
     docker = ["docker", "-H", docker_daemon.url]
     subprocess.run(
-        [*docker, "import", "-", reference], input=images.alpine().read_bytes(), check=True, capture_output=True
+        [*docker, "import", "-", reference], input=images.unique(images.guest_binary()), check=True, capture_output=True
     )
     subprocess.run([*docker, "push", "-q", reference], check=True, capture_output=True)
     subprocess.run([*docker, "rmi", reference], check=True, capture_output=True)

@@ -85,6 +85,17 @@ def static(program: Path) -> bytes:
     return packed.getvalue()
 
 
+def unique(program: Path, size: int = 32 << 20) -> bytes:
+    """The same with bytes that no other image has."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(program, "app")
+        entry = tarfile.TarInfo("random")
+        entry.size = size
+        tar.addfile(entry, io.BytesIO(os.urandom(size)))
+    return packed.getvalue()
+
+
 def load(url: str, guest: Path) -> None:
     """All of them into the engine at `url`."""
     docker = ["docker", "-H", url]
