@@ -112,7 +112,7 @@ async def served(docker_daemon: Daemon, registry: str) -> AsyncIterator[Served]:
 async def api(served: Served) -> AsyncIterator[Api]:
     """The admin's, on a server that runs; what a test forgot is deleted."""
     yield served.api
-    for container in (await served.api.http.get("/api/containers")).json()["containers"]:
+    for container in (await served.api.http.get("/api/containers?all=true")).json()["containers"]:
         await served.api.delete(container["id"])
 
 
