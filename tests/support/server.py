@@ -52,6 +52,12 @@ class Served:
         )
         return Api(http, self.url, token)
 
+    def share(self, other: Served) -> None:
+        """Take the same admin's token as another server of the same database."""
+        self.token = other.token
+        self._settings["REXEC_ADMIN_TOKEN"] = other.token
+        self.api = self.as_token(other.token)
+
     @property
     def log(self) -> Path:
         return self.data / "server.log"

@@ -175,7 +175,7 @@ def replica(settings: Settings) -> str:
 
 
 def guest_directory(settings: Settings) -> Path:
-    wanted = settings.data_dir.absolute() / "guests"
+    wanted = (settings.guest_dir or settings.data_dir / "guests").absolute()
     if len(os.fsencode(wanted)) <= _LONGEST_DIRECTORY:
         return wanted
     return Path("/run/rexec") / hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]

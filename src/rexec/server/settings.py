@@ -127,6 +127,8 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     shell_bundle: Path | None = None
+    guest_dir: Path | None = None
+    """Where the guests' sockets are; `guests` in the data directory. Servers of one database on one host share it."""
     upload_limit: int = 100 * _MIB
     body_limit: int = _MIB
     logins_per_minute: int = 60

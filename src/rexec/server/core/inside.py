@@ -22,7 +22,7 @@ class Inside:
 
     async def guest(self, principal: Principal, reference: str) -> tuple[ContainerRow, Guest]:
         row = await self._containers.running(principal, reference)
-        return row, self._guests.get(row.engine_key)
+        return row, await self._of(row)
 
     async def exec(self, principal: Principal, reference: str, **wanted: Any) -> ExecResult:
         """`wanted`: the fields of `ExecRequest`."""
@@ -39,7 +39,8 @@ class Inside:
 
     @asynccontextmanager
     async def terminal(self, row: ContainerRow, wanted: TerminalOpen) -> AsyncGenerator[Stream, None]:
-        async with self._guests.get(row.engine_key).attach(wanted) as stream:
+        guest = await self._of(row)
+        async with guest.attach(wanted) as stream:
             yield stream
 
     def request(self, row: ContainerRow, *, env: Mapping[str, str], user: str | None, **wanted: Any) -> ExecRequest:
@@ -48,4 +49,9 @@ class Inside:
         )
 
     async def stats(self, row: ContainerRow) -> Stats:
-        return await self._guests.get(row.engine_key).stats()
+        return await (await self._of(row)).stats()
+
+    async def _of(self, row: ContainerRow) -> Guest:
+        """Another server may have started it: its guest finds this one's socket within two seconds."""
+        await self._guests.expect(row.engine_key)
+        return self._guests.get(row.engine_key)

@@ -94,6 +94,8 @@ class Sweep:
             self._creation.ended(observation)
         async with self._database.reading() as tx:
             row = await tx.containers.by_engine_key(observation.engine_key)
+        if observation.phase is Phase.MISSING and (row is None or row.deleted_at is not None):
+            await self._guests.forget(observation.engine_key)
         if row is None or self._reconciler.busy(row.id) or row.deleted_at is not None:
             return
         if row.status in _ALIVE:
