@@ -1,0 +1,1 @@
+[[ -r $HOME/.zlogout ]] && source $HOME/.zlogout

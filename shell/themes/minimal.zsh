@@ -1,0 +1,1 @@
+PROMPT='%F{cyan}%1~%f %(?.%F{green}.%F{red})%#%f '
