@@ -96,7 +96,7 @@ async def served(docker_daemon: Daemon, registry: str) -> AsyncIterator[Served]:
     data = Path(mkdtemp(prefix="rexec-data-", dir="/var/tmp"))
     server = Served(
         data, docker_daemon.url,
-        REXEC_IMAGES__PRIVATE_REGISTRIES=f'["{registry}"]', REXEC_SWEEP_INTERVAL="5", REXEC_LOGINS_PER_MINUTE="40",
+        REXEC_IMAGES__PRIVATE_REGISTRIES=f'["{registry}"]', REXEC_SWEEP_INTERVAL="5", REXEC_LOGINS_PER_MINUTE="6000",
     )  # fmt: skip
     await server.start()
     yield server

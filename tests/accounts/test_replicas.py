@@ -95,3 +95,16 @@ async def test_the_death_of_one_leaves_its_work_to_the_other(replicas: tuple[Ser
     await second.start()
     assert (await second.api.exec(container["id"], "echo again"))["stdout"] == "again\n"
     assert (await first.api.exec(container["id"], "echo there"))["stdout"] == "there\n"
+
+
+async def test_forwarded_addresses_are_not_believed(replicas: tuple[Served, Served]) -> None:
+    first, _ = replicas
+    statuses = []
+    for turn in range(60):
+        answer = await first.api.http.post(
+            "/api/auth/session",
+            json={"token": "rexec_" + "0" * 64},
+            headers={"Authorization": "", "X-Forwarded-For": f"198.51.100.{turn}"},
+        )
+        statuses.append(answer.status_code)
+    assert 429 in statuses

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from rexec.server.ports.images import LayerProgress
 from rexec.server.ports.records import PullProgress
 
@@ -34,7 +36,9 @@ class PullMeter:
             return None
         reached = sum(size * self._done.get(layer, 0.0) for layer, size in self._totals.items())
         self._share = max(self._share, reached / total)
-        return PullProgress(report.layer if size else None, min(total, int(total * self._share)), total)
+        current = min(total, ceil(total * self._share))
+        self._share = current / total
+        return PullProgress(report.layer if size else None, current, total)
 
 
 def _share(report: LayerProgress) -> float:

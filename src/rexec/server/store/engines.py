@@ -42,11 +42,16 @@ def open_writer(url: URL) -> AsyncEngine:
 def open_reader(url: URL, writer: AsyncEngine) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
         return writer
-    return _sqlite(url, connections=_READERS, begin="BEGIN")
+    return _sqlite(url, connections=_READERS, begin=None)
 
 
-def _sqlite(url: URL, *, connections: int, begin: str) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=connections, max_overflow=0, pool_timeout=30)
+def _sqlite(url: URL, *, connections: int, begin: str | None) -> AsyncEngine:
+    """`begin` None: each statement by itself, which costs one turn of the driver's thread instead of four."""
+    alone: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+    engine = create_async_engine(
+        url, pool_size=connections, max_overflow=0, pool_timeout=30, pool_reset_on_return="rollback" if begin else None,
+        **({} if begin else alone),
+    )  # fmt: skip
 
     @event.listens_for(engine.sync_engine, "connect")
     def opened(connection: Any, record: object) -> None:
@@ -56,8 +61,10 @@ def _sqlite(url: URL, *, connections: int, begin: str) -> AsyncEngine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def began(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
+    if begin is not None:
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def began(connection: Any) -> None:
+            connection.exec_driver_sql(begin)
 
     return engine
