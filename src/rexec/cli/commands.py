@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
+import structlog
 from cyclopts import App, Parameter
 from pydantic import ValidationError
 from rich.console import Console
@@ -28,7 +30,12 @@ def fail(message: str) -> None:
 
 
 def load_settings() -> Settings:
-    """Ends the program with one line for each setting that is wrong."""
+    """Ends the program with one line for each setting that is wrong. Until the server sets its own log up, only what is
+    wrong is logged."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     try:
         return Settings()
     except ValidationError as error:
