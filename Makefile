@@ -11,11 +11,11 @@ run: ## Set up what is missing and start the server
 
 test: ## Set up what the tests need and run them
 	@scripts/setup test
-	@scripts/python -m pytest -q -m "not matrix"
+	@scripts/test -m "not matrix"
 
 test-all: ## The same with the whole matrix of roles and images
 	@scripts/setup test
-	@scripts/python -m pytest -q
+	@scripts/test
 
 check: ## Lint, types, layers, the guest's own tests
 	@scripts/setup check

@@ -13,10 +13,16 @@ from tempfile import mkdtemp
 import aiodocker
 import pytest
 
-from support import images
+from support import images, namespace
 from support.client import Api
 from support.daemon import Daemon, daemon
 from support.server import Served, free_port
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Wherever tests really run: in each worker, or here if there is none."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        namespace.enter()
 
 
 @pytest.fixture(scope="session")

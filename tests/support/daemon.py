@@ -50,19 +50,6 @@ def _disk(place: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _bridge(address: str) -> Iterator[str]:
-    """A daemon without a bridge of its own would take the machine's `docker0` away."""
-    name = f"rxt{secrets.token_hex(4)}"
-    _run("ip", "link", "add", "name", name, "type", "bridge")
-    try:
-        _run("ip", "address", "add", address, "dev", name)
-        _run("ip", "link", "set", name, "up")
-        yield name
-    finally:
-        _run("ip", "link", "delete", name)
-
-
-@contextmanager
 def daemon() -> Iterator[Daemon]:
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         pytest.fail("dockerd and root are lacking: make test installs and uses them")
@@ -73,10 +60,9 @@ def daemon() -> Iterator[Daemon]:
         run = Path(mkdtemp(prefix="rexec-d-", dir="/run"))
         stack.callback(shutil.rmtree, run, ignore_errors=True)
         url, octet = f"unix://{run}/docker.sock", secrets.randbelow(100) + 100
-        bridge = stack.enter_context(_bridge(f"10.{octet}.255.1/24"))
         command = [
             "dockerd", "--host", url, "--data-root", str(root), "--exec-root", f"{run}/exec",
-            "--pidfile", f"{run}/docker.pid", "--bridge", bridge, "--live-restore",
+            "--pidfile", f"{run}/docker.pid", "--bip", f"10.{octet}.255.1/24", "--live-restore",
             "--default-address-pool", f"base=10.{octet}.0.0/16,size=24", "--registry-mirror", "http://127.0.0.1:9",
         ]  # fmt: skip
         log = stack.enter_context((place / "dockerd.log").open("wb"))
