@@ -18,12 +18,12 @@ _ALWAYS = (400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 501, 502, 503, 504,
 _PUBLICLY = (400, 401, 403, 404, 405, 413, 415, 429, 500, 503)
 
 
-def services_of(connection: HTTPConnection) -> Services:
+async def services_of(connection: HTTPConnection) -> Services:
     services: Services = connection.app.state.services
     return services
 
 
-def principal_of(connection: HTTPConnection) -> Principal:
+async def principal_of(connection: HTTPConnection) -> Principal:
     principal: Principal = connection.state.principal
     return principal
 

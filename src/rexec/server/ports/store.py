@@ -39,7 +39,7 @@ class ContainerFilter:
 
 
 class Containers(Protocol):
-    """`deleted_at is null` is what "living" means below."""
+    """`deleted_at is null` is what "living" means below. A `Conflict` ends the transaction it was raised in."""
 
     async def insert(self, row: ContainerRow) -> None:
         """Raises `Conflict` (code `name_taken`) when the user has a living container of that name."""

@@ -59,8 +59,7 @@ class SqlContainers:
     async def insert(self, row: ContainerRow) -> None:
         values = {field.name: getattr(row, field.name) for field in fields(ContainerRow)}
         try:
-            async with self._connection.begin_nested():
-                await self._connection.execute(insert(table).values(_values(values)))
+            await self._connection.execute(insert(table).values(_values(values)))
         except IntegrityError as error:
             raise _name_taken(row.name) from error
 
@@ -104,8 +103,7 @@ class SqlContainers:
             .returning(table)
         )
         try:
-            async with self._connection.begin_nested():
-                found = (await self._connection.execute(statement)).first()
+            found = (await self._connection.execute(statement)).first()
         except IntegrityError as error:
             raise _name_taken(str(changes.get("name", row.name))) from error
         return _row(found) if found else None

@@ -9,6 +9,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from rexec.server.store.sqlite import connect
+
 _READERS = 4
 _POSTGRES_CONNECTIONS = 16
 _SQLITE_PRAGMAS = (
@@ -46,11 +48,11 @@ def open_reader(url: URL, writer: AsyncEngine) -> AsyncEngine:
 
 
 def _sqlite(url: URL, *, connections: int, begin: str | None) -> AsyncEngine:
-    """`begin` None: each statement by itself, which costs one turn of the driver's thread instead of four."""
+    """`begin` None: each statement by itself, which costs one turn of the driver's thread instead of three."""
     alone: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
     engine = create_async_engine(
         url, pool_size=connections, max_overflow=0, pool_timeout=30, pool_reset_on_return="rollback" if begin else None,
-        **({} if begin else alone),
+        connect_args={"async_creator_fn": connect}, **({} if begin else alone),
     )  # fmt: skip
 
     @event.listens_for(engine.sync_engine, "connect")
