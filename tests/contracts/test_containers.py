@@ -138,6 +138,17 @@ async def test_a_lease_has_one_holder(database: SqlDatabase) -> None:
         assert [found.id for found in await tx.containers.unsettled(NOW, 10, "me")] == [row.id]
 
 
+async def test_a_lease_of_a_clock_that_was_set_back_binds_nobody(database: SqlDatabase) -> None:
+    owner = user()
+    row = container(owner, claimed_by="other", claimed_until=NOW + timedelta(hours=3))
+    bound = container(owner, claimed_by="other", claimed_until=NOW + timedelta(seconds=119))
+    await owner_of(database, row, bound, owner=owner)
+    async with database.transaction() as tx:
+        assert [found.id for found in await tx.containers.unsettled(NOW, 10, "me")] == [row.id]
+        assert await tx.containers.claim(bound.id, "me", NOW, NOW + timedelta(seconds=60)) is None
+        assert await tx.containers.claim(row.id, "me", NOW, NOW + timedelta(seconds=60)) is not None
+
+
 async def test_what_is_settled_overdue_and_old_is_told_apart(database: SqlDatabase) -> None:
     owner = user()
     settled = container(owner, status=Status.RUNNING)

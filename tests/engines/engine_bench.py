@@ -54,7 +54,7 @@ class Watched:
     seen: list[Observation | None]
     grew: asyncio.Condition
 
-    async def until(self, wanted: Callable[[list[Observation | None]], bool], timeout: float = 10) -> None:
+    async def until(self, wanted: Callable[[list[Observation | None]], bool], timeout: float = 60) -> None:
         async with asyncio.timeout(timeout), self.grew:
             await self.grew.wait_for(lambda: wanted(self.seen))
 

@@ -1,7 +1,9 @@
 """A container's life on a real Docker Engine."""
 
 import asyncio
+import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -187,6 +189,23 @@ async def test_memory_has_an_end(bench: Bench, watched: Watched) -> None:
     assert (await bench.engine.inspect(spec.engine_key)).phase is Phase.RUNNING
 
 
+async def test_a_death_by_a_kill_is_no_death_by_memory_because_a_child_once_was(bench: Bench, watched: Watched) -> None:
+    spec = await _running(bench)
+    code, _ = await bench.run(spec, "head -c 600M /dev/zero | tail -c 500M > /dev/null")
+    assert code == 137
+    path = f"containers/rexec-{spec.engine_key}"
+    await watched.until(lambda seen: any(o and o.engine_key == spec.engine_key and o.out_of_memory for o in seen))
+    later = datetime.now(UTC) + timedelta(seconds=3)
+    while datetime.now(UTC) < later:
+        await asyncio.sleep(0.1)
+    await bench.client.json("POST", f"{path}/kill", params={"signal": "KILL"})
+    seen = await watched.phase(spec.engine_key, Phase.EXITED)
+    assert (seen.exit_code, seen.out_of_memory) == (137, False)
+    assert (await bench.client.json("GET", f"{path}/json"))["State"]["OOMKilled"]
+    assert not next(o for o in await bench.engine.list() if o.engine_key == spec.engine_key).out_of_memory
+    assert (await bench.engine.start(spec)).phase is Phase.RUNNING
+
+
 async def test_an_image_that_is_not_here_is_named(bench: Bench) -> None:
     spec = bench.spec(image="rexec.local/none:x")
     with pytest.raises(NotFound) as caught:
@@ -247,6 +266,22 @@ async def test_a_lost_network_is_made_again(
         finally:
             await engine.delete(spec.engine_key)
             await engine.remove_network()
+
+
+async def test_servers_that_start_together_share_network_and_guest(
+    bench: Bench, make_engine: Callable[..., DockerEngine], tmp_path: Path
+) -> None:
+    installation = secrets.token_hex(8)
+    engines = [make_engine(tmp_path / "g", installation) for _ in range(4)]
+    try:
+        await asyncio.gather(*(engine.__aenter__() for engine in engines))
+        answer = await bench.client.json("GET", "networks")
+        assert [network["Name"] for network in answer].count(f"rexec-{installation[:8]}") == 1
+        assert [path.name for path in (tmp_path / "g/.bin").iterdir()] == ["rexec-guest"]
+    finally:
+        await engines[0].remove_network()
+        for engine in engines:
+            await engine.__aexit__(None, None, None)
 
 
 async def test_failures_are_ours(bench: Bench, make_engine: Callable[..., DockerEngine], tmp_path: Path) -> None:

@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     docker_host: str | None = Field(default=None, validation_alias=AliasChoices("REXEC_DOCKER_HOST", "DOCKER_HOST"))
     default_image: str = "debian:bookworm"
     allowed_origins: Texts = ()
+    allowed_hosts: Texts = ()
+    """Names besides its own by which a server on a loopback address may be called: a page elsewhere could have its own
+    name resolve to it."""
     trusted_proxies: Networks = ()
     public_url: str | None = None
     log_format: Literal["console", "json"] = "console"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +19,7 @@ _SIZE_MOST = 10_000
 _FORWARDED = ("resized", "lagged")
 
 
-class Dialect:
+class Dialect(ABC):
     """What is common. `frame` and `said` are called from two tasks, each by one of them only."""
 
     def __init__(self, socket: WebSocket) -> None:
@@ -45,29 +46,33 @@ class Dialect:
 
     acknowledges = True
 
-    async def output(self, data: bytes, offset: int, *, counted: bool) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def output(self, data: bytes, offset: int, *, counted: bool) -> None: ...
 
+    @abstractmethod
     async def control(self, kind: str, message: dict[str, Any]) -> None:
         """`ready`, `restore`, `resized`, `lagged`, `error`, `exit`."""
-        raise NotImplementedError
 
     async def waiting(self, row: ContainerRow) -> None:
         """The container is still being created."""
+        return
 
+    @abstractmethod
     def said(self, data: bytes | None, text: str | None) -> bytes | dict[str, Any] | None:
         """Input, a control message for the guest (or `ping`), or nothing."""
-        raise NotImplementedError
 
-    async def pong(self) -> None: ...
+    async def pong(self) -> None:
+        return None
 
-    async def stats(self, stats: Stats) -> None: ...
+    async def stats(self, stats: Stats) -> None:
+        return None
 
     async def ended(self, reason: str) -> None:
         """The container ended under the shell."""
         await self.control("exit", {"type": "exit", "code": -1, "reason": reason})
 
-    async def failed(self, error: RexecError) -> None: ...
+    async def failed(self, error: RexecError) -> None:
+        return None
 
 
 class JsonDialect(Dialect):

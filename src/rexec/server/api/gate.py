@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rexec.errors import Broken, Forbidden, Invalid, RateLimited, RexecError, TooLarge, Unauthenticated
 from rexec.server.api import credentials
+from rexec.server.api.hosts import Hosts
 from rexec.server.api.problems import answer, status_of
 from rexec.server.core.ratelimit import Allowance
 from rexec.server.core.services import Services
@@ -58,6 +59,7 @@ class Gate:
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self._app = app
         self._services = services
+        self._hosts = Hosts(services.settings)
         self._sockets: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +88,7 @@ class Gate:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
+            self._hosts.check(headers)
             if scope["method"] == "OPTIONS" and headers.get("access-control-request-method"):
                 await _preflight(told, allowed_origin)
             else:
@@ -217,6 +220,7 @@ class Gate:
         begun = time.perf_counter()
         key = None
         try:
+            self._hosts.check(headers)
             settings = services.settings
             if not credentials.origin_allowed(scope, headers, settings.allowed_origins, settings.public_url):
                 raise Forbidden("this page may not open sockets here", code="origin_refused")

@@ -7,18 +7,18 @@ import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
-from rexec.errors import Conflict, Invalid, LimitReached, NotFound, TimedOut, Unsupported
+from rexec.errors import Conflict, NotFound, TimedOut, Unsupported
 from rexec.server.core import catalogue as offered
+from rexec.server.core.admission import Admission
 from rexec.server.core.catalogue import Catalogue
 from rexec.server.core.clock import Clock
 from rexec.server.core.describe import describe
 from rexec.server.core.events import PROGRESS, progress_of
 from rexec.server.core.host import Host
 from rexec.server.core.lifecycle import tell, transition
-from rexec.server.core.names import generate
 from rexec.server.core.progress import MESSAGES
 from rexec.server.core.secrets import Secrets
 from rexec.server.core.tiers import Tiers
@@ -38,7 +38,6 @@ from rexec.server.ports.records import (
 from rexec.server.ports.store import ContainerFilter, Database, Transaction
 
 _WAKE_TIMEOUT = 30.0
-_NAME_ATTEMPTS = 5
 _MOVING = (Status.CREATING, Status.STARTING, Status.STOPPING)
 
 BeforeCommit = Callable[[Transaction, ContainerRow], Awaitable[None]]
@@ -96,6 +95,7 @@ class Containers:
         self._clock = clock
         self._host = host
         self._tiers = tiers
+        self._admission = Admission(tiers)
         self._catalogue = catalogue
         self._secrets = secrets
         self.used: dict[str, datetime] = {}
@@ -115,8 +115,10 @@ class Containers:
         now = self._clock()
         async with self._database.transaction() as tx:
             await tx.users.lock(principal.user_id)
-            row = self._row(principal, wanted, image, limits, await self._free_name(tx, principal, wanted.name), now)
-            await self._admit(tx, principal)
+            row = self._row(
+                principal, wanted, image, limits, await self._admission.name(tx, principal, wanted.name), now
+            )
+            await self._admission.room(tx, principal)
             if before_commit is not None:
                 await before_commit(tx, row)
             self._tiers.check_host()
@@ -139,7 +141,7 @@ class Containers:
             return await tx.containers.list(replace(wanted, user_id=owner))
 
     def limit(self, principal: Principal) -> int | None:
-        return self._tiers.container_limit(principal)
+        return self._admission.limit(principal)
 
     async def count(self, principal: Principal) -> int:
         async with self._database.reading() as tx:
@@ -149,9 +151,9 @@ class Containers:
         async with self._database.transaction() as tx:
             row = await self._locked(tx, principal, reference)
             if row.status in (Status.STOPPED, Status.ERROR):
-                await self._admit(tx, principal, again=row)
+                await self._admission.room(tx, principal, again=row)
                 now = self._clock()
-                target, expires = Target.RUNNING, self._expiry(principal, now)
+                target, expires = Target.RUNNING, self._admission.expiry(principal, now)
                 row = _current(
                     await transition(
                         tx, row, Status.STARTING, now, target=target, expires_at=expires, stage=Stage.READY
@@ -187,15 +189,7 @@ class Containers:
         now = self._clock()
         async with self._database.transaction() as tx:
             row = await self._locked(tx, principal, reference)
-            session = self._tiers.of(principal.tier).session_seconds if not principal.is_admin else None
-            if seconds is None and session is None:
-                expires = None
-            else:
-                if session is not None and seconds is not None and seconds > session:
-                    message = f"must be at most {session} (the tier {principal.tier})"
-                    raise Invalid(message, code="out_of_range", details=[{"field": "seconds", "message": message}])
-                expires = _earlier(now + timedelta(seconds=seconds or session or 0), principal.expires_at)
-            return await self._change(tx, row, now, expires_at=expires)
+            return await self._change(tx, row, now, expires_at=self._admission.renewal(principal, seconds, now))
 
     async def change(self, principal: Principal, reference: str, changes: Changes) -> ContainerRow:
         """Raises `Invalid`, `Conflict` (`name_taken`, `memory_in_use`), `Unsupported`."""
@@ -310,7 +304,7 @@ class Containers:
             created_at=now,
             started_at=None,
             last_used_at=None,
-            expires_at=self._expiry(principal, now),
+            expires_at=self._admission.expiry(principal, now),
             deleted_at=None,
             settled_at=None,
             attempts=0,
@@ -318,35 +312,6 @@ class Containers:
             claimed_by=None,
             claimed_until=None,
         )
-
-    def _expiry(self, principal: Principal, now: datetime) -> datetime | None:
-        seconds = None if principal.is_admin else self._tiers.of(principal.tier).session_seconds
-        return _earlier(None if seconds is None else now + timedelta(seconds=seconds), principal.expires_at)
-
-    async def _free_name(self, tx: Transaction, principal: Principal, name: str | None) -> str:
-        for _ in range(_NAME_ATTEMPTS):
-            candidate = name or generate()
-            if not await tx.containers.count_living(principal.user_id, candidate):
-                return candidate
-            if name is not None:
-                break
-        raise Conflict("container with this name already exists", code="name_taken", name=candidate)
-
-    async def _admit(self, tx: Transaction, principal: Principal, again: ContainerRow | None = None) -> None:
-        """Room for one more, or for `again` to run once more: one in `error` was not counted."""
-        limit = self.limit(principal)
-        if limit is None:
-            return
-        current = await tx.containers.count(principal.user_id)
-        counted = again is not None and again.status is not Status.ERROR
-        if current - counted >= limit:
-            raise LimitReached(
-                "container limit reached",
-                current=current,
-                limit=limit,
-                tier=principal.tier,
-                message="Upgrade your plan to create more containers",
-            )
 
     async def _find(self, tx: Transaction, principal: Principal, reference: str) -> ContainerRow:
         found = await tx.containers.find(principal.user_id, reference)
@@ -429,7 +394,3 @@ def _current(row: ContainerRow | None) -> ContainerRow:
 
 def _wrong_state(row: ContainerRow, verb: str) -> Conflict:
     return Conflict(f"cannot {verb} a container that is {row.status}", code="wrong_state", status=str(row.status))
-
-
-def _earlier(first: datetime | None, second: datetime | None) -> datetime | None:
-    return min((at for at in (first, second) if at is not None), default=None)

@@ -18,6 +18,7 @@ from rexec.server.core.clock import Clock
 from rexec.server.core.creation import Creation, Superseded
 from rexec.server.core.events import PROGRESS
 from rexec.server.core.lifecycle import Action, plan, tell, transition
+from rexec.server.core.tasks import Tasks
 from rexec.server.ports.bus import Bus
 from rexec.server.ports.engine import Engine
 from rexec.server.ports.guest import Guests
@@ -66,7 +67,7 @@ class Reconciler:
         }
 
     async def __aenter__(self) -> Self:
-        tasks = await self._stack.enter_async_context(_Tasks())
+        tasks = await self._stack.enter_async_context(Tasks())
         tasks.start(self._feed())
         for _ in range(self._workers):
             tasks.start(self._work())
@@ -265,25 +266,6 @@ class Reconciler:
         if moved is None:
             raise Superseded
         return moved
-
-
-class _Tasks:
-    """Background tasks that end together."""
-
-    def __init__(self) -> None:
-        self._running: set[asyncio.Task[Any]] = set()
-
-    def start(self, work: Any) -> None:
-        self._running.add(asyncio.create_task(work))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
 
 
 def _is_final(error: BaseException) -> bool:

@@ -16,7 +16,8 @@ from rexec.server.core.creation import Creation
 from rexec.server.core.describe import describe
 from rexec.server.core.host import Host
 from rexec.server.core.lifecycle import ended, tell, transition
-from rexec.server.core.reconciler import Reconciler, _Tasks
+from rexec.server.core.reconciler import Reconciler
+from rexec.server.core.tasks import Tasks
 from rexec.server.core.tiers import Tiers
 from rexec.server.ports.bus import Bus
 from rexec.server.ports.engine import Engine
@@ -59,7 +60,7 @@ class Sweep:
     async def __aenter__(self) -> Self:
         with suppress(Unavailable):
             await self.sweep()
-        tasks = await self._stack.enter_async_context(_Tasks())
+        tasks = await self._stack.enter_async_context(Tasks())
         tasks.start(self._watch())
         tasks.start(self._sweeps())
         tasks.start(self._ticks())

@@ -72,7 +72,8 @@ class Containers(Protocol):
         holds a lease on."""
 
     async def claim(self, container_id: str, owner: str, now: datetime, until: datetime) -> ContainerRow | None:
-        """Take or renew the lease; None when another holds it. Does not change the version."""
+        """Take or renew the lease; None when another holds it. Does not change the version. One that ends more than two
+        minutes from `now` is void: the clock it was taken by has been set back."""
 
     async def release(self, container_id: str, owner: str) -> None: ...
 

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, delete, exists, func, insert, or_, select, type_coerce, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,6 +31,8 @@ from rexec.server.ports.store import ContainerFilter
 from rexec.server.store.tables import containers as table
 
 _SHORTEST_PREFIX = 12
+_LONGEST_LEASE = timedelta(minutes=2)
+"""One that ends later was taken by a clock that was set back since, and binds nobody."""
 _LIMITS = tuple(field.name for field in fields(Limits))
 _COLUMNS = tuple(column.name for column in table.columns if column.name not in _LIMITS)
 _LIVING = table.c.deleted_at.is_(None)
@@ -116,15 +131,13 @@ class SqlContainers:
         await self._connection.execute(statement, [{"of": key, "at": used[key]} for key in sorted(used)])
 
     async def unsettled(self, now: datetime, limit: int, owner: str) -> list[ContainerRow]:
-        free = or_(table.c.claimed_by == owner, table.c.claimed_until.is_(None), table.c.claimed_until <= now)
-        query = select(table).where(~_SETTLED, free, table.c.status != Status.DELETED)
+        query = select(table).where(~_SETTLED, _free(now, owner), table.c.status != Status.DELETED)
         return await self._all(query.order_by(table.c.created_at).limit(limit))
 
     async def claim(self, container_id: str, owner: str, now: datetime, until: datetime) -> ContainerRow | None:
-        mine = or_(table.c.claimed_by == owner, table.c.claimed_until.is_(None), table.c.claimed_until <= now)
         statement = (
             update(table)
-            .where(table.c.id == container_id, mine)
+            .where(table.c.id == container_id, _free(now, owner))
             .values(claimed_by=owner, claimed_until=until)
             .returning(table)
         )
@@ -177,6 +190,11 @@ class SqlContainers:
         for key, value in wanted.labels.items():
             query = query.where(self._labelled(key, value))
         return await self._all(query.limit(wanted.limit))
+
+
+def _free(now: datetime, owner: str) -> ColumnElement[bool]:
+    until = table.c.claimed_until
+    return or_(table.c.claimed_by == owner, until.is_(None), until <= now, until > now + _LONGEST_LEASE)
 
 
 def _name_taken(name: str) -> Conflict:

@@ -8,6 +8,7 @@ import platform
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ import structlog
 from rexec.errors import Broken, Conflict, NotFound, TimedOut, Unavailable, Unsupported
 from rexec.server.engines.docker import objects
 from rexec.server.engines.docker.client import Client, find_url
+from rexec.server.engines.docker.deaths import ran_out_of_memory
 from rexec.server.engines.docker.files import HostFiles
 from rexec.server.engines.docker.images import Images
 from rexec.server.engines.docker.logs import LONGEST, last_bytes
@@ -265,6 +267,8 @@ class DockerEngine:
         observed = objects.inspected(answer)
         if observed.labels.get(objects.INSTALLATION) != self._installation or observed.engine_key != engine_key:
             raise Broken(f"{objects.object_name(engine_key)} belongs to somebody else", code="engine_error")
+        if observed.phase is Phase.EXITED and observed.out_of_memory:
+            observed = replace(observed, out_of_memory=await ran_out_of_memory(self._client, observed))
         return observed
 
     async def _switch(self, engine_key: str, verb: str, wanted: Phase) -> Observation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import stat
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from rexec.server.engines.docker.objects import GUEST_BINARY, Mount, check_key
 
@@ -30,10 +31,15 @@ class HostFiles:
         containers keep the one they started, later starts get the new one."""
         target = self._directory / ".bin" / Path(GUEST_BINARY).name
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_suffix(".new")
-        shutil.copyfile(self._guest_binary, fresh)
-        fresh.chmod(0o755)
-        fresh.rename(target)
+        # A name of its own: several servers that share the directory may start at once.
+        with NamedTemporaryFile(dir=target.parent, prefix=f"{target.name}.", delete=False) as fresh:
+            path = Path(fresh.name)
+        try:
+            shutil.copyfile(self._guest_binary, path)
+            path.chmod(0o755)
+            path.rename(target)
+        finally:
+            path.unlink(missing_ok=True)
 
     def prepare(self, engine_key: str, hostname: str) -> tuple[Mount, ...]:
         """Writes what the mounts of one container need; again is success (the directory may be lost in a reboot)."""

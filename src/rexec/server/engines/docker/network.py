@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from rexec.errors import Broken, Conflict, NotFound, RexecError
+from rexec.errors import Broken, Conflict, NotFound, RexecError, Unavailable
 from rexec.server.engines.docker.client import Client
 from rexec.server.engines.docker.firewall import NOT_CLOSED, Firewall
 from rexec.server.engines.docker.objects import INSTALLATION
@@ -17,6 +17,7 @@ from rexec.server.engines.docker.rules import NetworkRules
 
 _log = structlog.get_logger(__name__)
 _VERIFIED_FOR = 5.0
+_TURNS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _SHORT = re.compile(r"[^A-Za-z0-9]")
 
 
@@ -73,24 +74,41 @@ class Network:
         return await self._firewall.apply()
 
     async def _ensure_network(self) -> None:
+        if not await self._there():
+            await self._create()
+            self._verified_at = float("-inf")
+
+    async def _there(self) -> bool:
         try:
             answer = await self._client.json("GET", f"networks/{self.name}")
         except NotFound:
-            await self._create()
-            return
+            return False
         if (answer.get("Labels") or {}).get(INSTALLATION) != self._installation:
             raise Broken(f"the network {self.name} belongs to somebody else", code="engine_error")
+        return True
 
     async def _create(self) -> None:
-        try:
-            await self._client.json("POST", "networks/create", body=self._creation(isolated=True))
-        except Conflict:
-            _log.debug("another server made the network first", network=self.name)
-        except RexecError as error:
-            # Docker refuses `enable_icc=false` where br_netfilter is missing; our own rules do the same work.
-            _log.warning("Docker cannot separate the network's containers", error=error.message)
-            await self._client.json("POST", "networks/create", body=self._creation(isolated=False))
-        self._verified_at = float("-inf")
+        """Docker may refuse for what it has not got, and for another server that makes the same network now: a conflict
+        of names, of bridges, or of addresses, by how far the other is."""
+        isolated = True
+        for wait in _TURNS:
+            try:
+                await self._client.json("POST", "networks/create", body=self._creation(isolated=isolated))
+                return
+            except Unavailable:
+                raise
+            except RexecError as error:
+                refused = error
+            if await self._there():
+                _log.debug("another server made the network first", network=self.name)
+                return
+            if isolated and not isinstance(refused, Conflict):
+                # Docker refuses `enable_icc=false` where br_netfilter is missing; our own rules do the same work.
+                _log.warning("Docker cannot separate the network's containers", error=refused.message)
+                isolated = False
+            else:
+                await asyncio.sleep(wait)
+        raise refused
 
     def _creation(self, *, isolated: bool) -> dict[str, object]:
         options = {"com.docker.network.bridge.name": self.bridge}

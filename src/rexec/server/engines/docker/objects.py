@@ -154,7 +154,7 @@ def inspected(answer: Mapping[str, Any]) -> Observation:
         engine_id=answer["Id"],
         ip_address=_address(answer),
         exit_code=state.get("ExitCode") if ended else None,
-        # The flag stays up after a child was killed, whatever ended the container later.
+        # The flag stays up after a child was killed, whatever ended the container later: see `deaths`.
         out_of_memory=killed_for_memory and (not ended or state.get("ExitCode") == _KILLED),
         started_at=_time(state.get("StartedAt")),
         finished_at=_time(state.get("FinishedAt")) if ended else None,

@@ -15,7 +15,7 @@ import structlog
 from rexec.errors import RexecError
 from rexec.server.engines.docker.client import Client
 from rexec.server.engines.docker.objects import ENGINE_KEY, INSTALLATION, missing
-from rexec.server.ports.records import Observation
+from rexec.server.ports.records import Observation, Phase
 
 _log = structlog.get_logger(__name__)
 _EVENTS = ("create", "start", "die", "oom", "pause", "unpause", "destroy")
@@ -64,7 +64,8 @@ async def _seen(engine_key: str, action: str, inspect: Callable[[str], Awaitable
         return missing(engine_key)
     observed = await inspect(engine_key)
     # A running container's inspection does not tell that one of its processes was killed for memory; the event does.
-    return replace(observed, out_of_memory=True) if action == "oom" else observed
+    told = action == "oom" and observed.phase is not Phase.EXITED
+    return replace(observed, out_of_memory=True) if told else observed
 
 
 def _key(event: dict[str, Any]) -> str | None:
