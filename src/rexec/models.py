@@ -8,20 +8,26 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 _LABELS, _ENVIRONMENT = 32, 64
 _ENVIRONMENT_BYTES = 32 * 1024
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SURROGATE = re.compile("[\x00\ud800-\udfff]")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+GUEST_NAME = "^[A-Za-z0-9_-]{2,30}$"
+USER_NAME = "^[A-Za-z0-9_.@-]{2,64}$"
+EMAIL = r"^[^@\s]+@[^@\s]+$"
+PATH = "^/"
+MODE = "^[0-7]{3,4}$"
 
 
-def _check_text(value: Any) -> None:
+def _check_text(value: Any, field: str | None = None) -> None:
     if isinstance(value, str) and _SURROGATE.search(value):
-        raise ValueError("must not contain NUL or lone surrogates")
+        raise PydanticCustomError("text", "must not contain NUL or lone surrogates", {"field": field})
     if isinstance(value, list):
         for item in value:
-            _check_text(item)
+            _check_text(item, field)
 
 
 class Body(BaseModel):
@@ -33,8 +39,7 @@ class Body(BaseModel):
         if isinstance(value, dict):
             for key, item in value.items():
                 _check_text(key)
-                if cls.model_config.get("title") != "Upload":
-                    _check_text(item)
+                _check_text(item, key)
         return value
 
 
@@ -42,22 +47,22 @@ def _variables(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
         _check_text(text)
         if not _VARIABLE.fullmatch(name):
-            raise ValueError(f"{name[:64]!r} is not a name of a variable ([A-Za-z_][A-Za-z0-9_]*)")
+            raise ValueError(f"has {name[:64]!r}, which is no name of a variable ([A-Za-z_][A-Za-z0-9_]*)")
     if len(value) > _ENVIRONMENT:
-        raise ValueError(f"at most {_ENVIRONMENT} variables")
+        raise ValueError(f"must have at most {_ENVIRONMENT} variables")
     if sum(len(name.encode()) + len(text.encode()) for name, text in value.items()) > _ENVIRONMENT_BYTES:
-        raise ValueError(f"at most {_ENVIRONMENT_BYTES} bytes in all")
+        raise ValueError(f"must have at most {_ENVIRONMENT_BYTES} bytes in all")
     return value
 
 
 def _labels(value: dict[str, str]) -> dict[str, str]:
     if len(value) > _LABELS:
-        raise ValueError(f"at most {_LABELS} labels")
+        raise ValueError(f"must have at most {_LABELS} labels")
     for name, text in value.items():
         _check_text(name)
         _check_text(text)
         if not 1 <= len(name) <= 63 or len(text) > 255:
-            raise ValueError("keys have 1 to 63 characters, values at most 255")
+            raise ValueError("must have keys of 1 to 63 characters and values of at most 255")
     return value
 
 
@@ -80,7 +85,7 @@ def _undotted(value: Any) -> Any:
         return value
     plain = {key.removeprefix("shell.") if isinstance(key, str) else key: item for key, item in value.items()}
     if len(plain) != len(value):
-        raise ValueError("an option is given twice")
+        raise ValueError("gives an option twice")
     return plain
 
 
@@ -158,7 +163,7 @@ class SignalProcess(Body):
 class MakeDirectory(Body):
     path: str | None = None
     path_b64: str | None = None
-    mode: Annotated[str | None, Field(pattern="^[0-7]{3,4}$")] = None
+    mode: Annotated[str | None, Field(pattern=MODE)] = None
     user: Annotated[str | None, Field(max_length=64)] = None
 
 
@@ -184,7 +189,7 @@ class UploadFile(Body):
 
 
 class MakeTicket(Body):
-    path: Annotated[str, Field(pattern="^/", max_length=2048)]
+    path: Annotated[str, Field(pattern=PATH, max_length=2048)]
 
 
 class MakeToken(Body):
@@ -203,12 +208,12 @@ class Refresh(Body):
 
 
 class MakeGuest(Body):
-    username: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{2,30}$")]
-    email: Annotated[str | None, Field(max_length=320, pattern="^[^@\\s]+@[^@\\s]+$")] = None
+    username: Annotated[str, Field(pattern=GUEST_NAME)]
+    email: Annotated[str | None, Field(max_length=320, pattern=EMAIL)] = None
 
 
 class MakeUser(Body):
-    username: Annotated[str, Field(pattern="^[A-Za-z0-9_.@-]{2,64}$")]
+    username: Annotated[str, Field(pattern=USER_NAME)]
     email: Annotated[str | None, Field(max_length=320)] = None
     tier: Annotated[str | None, Field(max_length=32)] = None
     is_admin: bool = False

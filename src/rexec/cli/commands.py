@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from rexec.errors import RexecError
-from rexec.server.settings import Settings
+from rexec.server.settings import Settings, unknown_variables
 
 app = App(name="rexec", help="Sandboxed Linux machines on demand.")
 images = App(name="images", help="The images that are here.")
@@ -36,6 +37,11 @@ def load_settings() -> Settings:
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    unknown = unknown_variables(os.environ)
+    for sentence in unknown:
+        _err.print(f"rexec: {sentence}", markup=False)
+    if unknown:
+        sys.exit(2)
     try:
         return Settings()
     except ValidationError as error:

@@ -16,6 +16,7 @@ from rexec.cli.local import provide
 from rexec.cli.logs import configure
 from rexec.cli.proof import prove
 from rexec.errors import RexecError
+from rexec.server.api.heads import BoundedHeads
 from rexec.server.app import assemble, create_app
 from rexec.server.settings import Settings
 
@@ -65,7 +66,7 @@ async def _serve(settings: Settings, bound: socket.socket) -> int:
         services, made = await assemble(settings, stack)
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(services), access_log=False, log_config=None, ws_max_size=1 << 20,
+                create_app(services), http=BoundedHeads, access_log=False, log_config=None, ws_max_size=1 << 20,
                 ws_per_message_deflate=False, server_header=False, timeout_graceful_shutdown=_GRACE, lifespan="off",
                 proxy_headers=False, timeout_keep_alive=65, backlog=_BACKLOG,
             )

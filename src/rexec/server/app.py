@@ -14,12 +14,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
 
 from rexec.errors import Invalid, NotFound, RexecError
 from rexec.server.api import accounts, catalogue, containers, events, execs, files, ports, system, terminals
 from rexec.server.api.gate import Gate
-from rexec.server.api.openapi import describe_api
+from rexec.server.api.openapi import describe_api, methods_of
 from rexec.server.api.problems import answer, invalid
 from rexec.server.bus import LocalBus, PostgresBus
 from rexec.server.core.access import Access
@@ -66,6 +68,7 @@ def create_api() -> FastAPI:
     api = FastAPI(title="Rexec", docs_url=None, redoc_url=None, openapi_url=None)
     for module in (containers, execs, files, ports, terminals, events, catalogue, accounts, system):
         api.include_router(module.router)
+    api.router.routes.append(WebSocketRoute("/{path:path}", _nowhere))
     for kind in (RexecError, RequestValidationError, HTTPException):
         api.add_exception_handler(kind, _problem)
     api.openapi = lambda: describe_api(api)  # type: ignore[method-assign]
@@ -76,12 +79,28 @@ async def _problem(request: Request, error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
         error = invalid(error)
     elif isinstance(error, HTTPException) and error.status_code == 405:
-        error = Invalid("this path does not take this method", code="method_not_allowed")
+        return _wrong_method(request)
+    elif isinstance(error, HTTPException) and isinstance(error.__cause__, RexecError):
+        error = error.__cause__
     elif isinstance(error, HTTPException):
         error = NotFound("not found") if error.status_code == 404 else Invalid(str(error.detail))
     if not isinstance(error, RexecError):
         raise error
     return answer(error, request.state.request_id)
+
+
+def _wrong_method(request: Request) -> Response:
+    """405 with those it takes; 404 for a path of the API that takes none (the page's route fits every path)."""
+    path = request.url.path
+    methods = methods_of(request.app, path) or ([] if path.startswith(("/api/", "/ws/")) else ["GET"])
+    if not methods:
+        return answer(NotFound("not found"), request.state.request_id)
+    error = Invalid("this path does not take this method", code="method_not_allowed")
+    return answer(error, request.state.request_id, {"Allow": ", ".join(methods)})
+
+
+async def _nowhere(socket: WebSocket) -> None:
+    raise NotFound("not found")
 
 
 async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services, str | None]:

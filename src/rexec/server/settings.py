@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +18,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+_PREFIX = "REXEC_"
+_BENCHES = "REXEC_BENCH_"
 _MIB = 1 << 20
 _DAY = 86_400
 _SESSION = 180_000
@@ -25,6 +29,18 @@ _SESSION = 180_000
 def _split(value: Any) -> Any:
     """`a, b` in the environment is a list as well."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """A sentence for each `REXEC_…` that is no setting: a slip of the pen must not pass in silence."""
+    known = [f"{_PREFIX}{name.upper()}" for name in ("config", *Settings.model_fields)]
+    told = []
+    for name in sorted(names):
+        upper = name.upper()
+        if upper.startswith(_PREFIX) and not upper.startswith(_BENCHES) and upper.partition("__")[0] not in known:
+            near = difflib.get_close_matches(upper.partition("__")[0], known, 1, 0)
+            told.append(f"{name} is not a setting; the nearest one is {near[0]}")
+    return told
 
 
 def _default_data_dir() -> Path:
@@ -111,7 +127,7 @@ class NetworkSettings(Group):
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="REXEC_", env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
+        env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
     )
 
     bind: str = "127.0.0.1:8080"

@@ -8,6 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from rexec.answers import accounts as told
+from rexec.answers.answer import Shape
+from rexec.answers.system import Tiers
 from rexec.errors import Forbidden, Unauthenticated
 from rexec.models import ChangeUser, MakeGuest, MakeTicket, MakeToken, MakeUser, Refresh, SignIn
 from rexec.server.api.credentials import COOKIE, find
@@ -21,6 +24,7 @@ from rexec.server.core.tickets import LIFE
 from rexec.server.ports.records import Principal
 
 router = APIRouter(tags=["accounts"])
+_SIGNED_IN: Shape = told.CookieSet | told.SignedIn
 
 
 def _seconds(services: Services, signed: SignedIn) -> int:
@@ -43,7 +47,7 @@ async def _present(request: Request, services: Services) -> Principal | None:
     return None
 
 
-@operation(router, "POST", "/api/auth/guest", scope=None)
+@operation(router, "POST", "/api/auth/guest", scope=None, answer=told.GuestIn)
 async def guest(request: Request, services: S, body: MakeGuest) -> Response:
     """Become a guest; one that returns proves itself with its token."""
     if not services.settings.guest_accounts:
@@ -63,7 +67,9 @@ async def guest(request: Request, services: S, body: MakeGuest) -> Response:
     )
 
 
-@operation(router, "POST", "/api/auth/session", scope=None)
+@operation(
+    router, "POST", "/api/auth/session", scope=None, answer=_SIGNED_IN, refuses=("invalid_token",)
+)  # fmt: skip
 async def sign_in(request: Request, services: S, body: SignIn) -> Response:
     """Sign in with a token.
 
@@ -82,7 +88,7 @@ async def sign_in(request: Request, services: S, body: SignIn) -> Response:
     return answer
 
 
-@operation(router, "DELETE", "/api/auth/session", scope=None)
+@operation(router, "DELETE", "/api/auth/session", scope=None, answer=told.Done)
 async def sign_out(request: Request, services: S) -> Response:
     """End the session that asks; without one there is nothing to do."""
     principal = await _present(request, services)
@@ -93,19 +99,19 @@ async def sign_out(request: Request, services: S) -> Response:
     return answer
 
 
-@operation(router, "POST", "/api/auth/refresh", scope=None)
+@operation(router, "POST", "/api/auth/refresh", scope=None, answer=told.SignedIn, refuses=("invalid_token",))
 async def refresh(services: S, body: Refresh) -> Response:
     """The next short token; a refresh token works once."""
     return Json(_tokens(services, await services.accounts.refresh(body.refresh_token)))
 
 
-@operation(router, "GET", "/api/profile", scope="containers:read")
+@operation(router, "GET", "/api/profile", scope="containers:read", answer=told.Profile)
 async def profile(services: S, principal: P) -> Response:
     """Who one is, what one may use, and what one uses."""
     return Json(await services.accounts.profile(principal))
 
 
-@operation(router, "GET", "/api/sessions", scope="tokens")
+@operation(router, "GET", "/api/sessions", scope="tokens", answer=told.Sessions)
 async def sessions(services: S, principal: P) -> Response:
     """List one's sessions."""
     rows = await services.accounts.sessions(principal)
@@ -120,21 +126,26 @@ async def sessions(services: S, principal: P) -> Response:
     return Json({"sessions": shown, "count": len(shown)})
 
 
-@operation(router, "DELETE", "/api/sessions/{session}", scope="tokens")
+@operation(
+    router, "DELETE", "/api/sessions/{session}", scope="tokens", answer=told.Removed, refuses=("session_not_found",)
+)  # fmt: skip
 async def end_session(services: S, principal: P, session: str) -> Response:
     """End one of one's sessions."""
     await services.accounts.sign_out(principal, session)
     return Json({"message": "session ended", "id": session})
 
 
-@operation(router, "GET", "/api/tokens", scope="tokens")
+@operation(router, "GET", "/api/tokens", scope="tokens", answer=told.Tokens)
 async def tokens(services: S, principal: P) -> Response:
     """List one's API tokens, without their text."""
     shown = [describe_token(row) for row in await services.accounts.tokens(principal)]
     return Json({"tokens": shown, "count": len(shown)})
 
 
-@operation(router, "POST", "/api/tokens", scope="tokens", ok=201, creates=True)
+@operation(
+    router, "POST", "/api/tokens", scope="tokens", answer={201: told.TokenMade}, creates=True,
+    refuses=("session_required", "too_many_tokens"),
+)  # fmt: skip
 async def make_token(request: Request, services: S, principal: P, body: MakeToken) -> Response:
     """Make an API token; its text is shown this once."""
 
@@ -145,21 +156,21 @@ async def make_token(request: Request, services: S, principal: P, body: MakeToke
     return await once(request, services, principal, work, secret=True)
 
 
-@operation(router, "DELETE", "/api/tokens/{token}", scope="tokens")
+@operation(router, "DELETE", "/api/tokens/{token}", scope="tokens", answer=told.Removed, refuses=("token_not_found",))
 async def revoke_token(services: S, principal: P, token: str) -> Response:
     """End an API token."""
     await services.accounts.revoke_token(principal, token)
     return Json({"message": "token deleted", "id": token})
 
 
-@operation(router, "POST", "/api/tickets", scope="containers:read", ok=201)
+@operation(router, "POST", "/api/tickets", scope="containers:read", answer={201: told.Ticket})
 async def ticket(services: S, principal: P, body: MakeTicket) -> Response:
     """A way in for what can send no header: one path, one minute."""
     made = services.tickets.make(principal, body.path)
     return Json({"ticket": made, "path": body.path, "expires_in": int(LIFE.total_seconds())}, 201)
 
 
-@operation(router, "GET", "/api/admin/users", scope="admin")
+@operation(router, "GET", "/api/admin/users", scope="admin", answer=told.Users)
 async def users(
     services: S, principal: P, limit: Annotated[int, Query(ge=1, le=1000)] = 200, after: str | None = None
 ) -> Response:
@@ -168,7 +179,10 @@ async def users(
     return Json({"users": shown, "count": len(shown)})
 
 
-@operation(router, "POST", "/api/admin/users", scope="admin", ok=201, creates=True)
+@operation(
+    router, "POST", "/api/admin/users", scope="admin", answer={201: told.UserMade}, creates=True,
+    refuses=("name_taken", "unknown_tier"),
+)  # fmt: skip
 async def make_user(request: Request, services: S, principal: P, body: MakeUser) -> Response:
     """Make a user with a first token, which is shown this once."""
 
@@ -179,19 +193,22 @@ async def make_user(request: Request, services: S, principal: P, body: MakeUser)
     return await once(request, services, principal, work, secret=True)
 
 
-@operation(router, "GET", "/api/admin/users/{user}", scope="admin")
+@operation(router, "GET", "/api/admin/users/{user}", scope="admin", answer=told.User, refuses=("user_not_found",))
 async def user(services: S, principal: P, user: str) -> Response:
     """Show one user."""
     return Json(describe_user(await services.accounts.user(user)))
 
 
-@operation(router, "PATCH", "/api/admin/users/{user}", scope="admin")
+@operation(
+    router, "PATCH", "/api/admin/users/{user}", scope="admin", answer=told.User,
+    refuses=("user_not_found", "unknown_tier", "wrong_state"),
+)  # fmt: skip
 async def change_user(services: S, principal: P, user: str, body: ChangeUser) -> Response:
     """Change a user's tier, or disable the account."""
     return Json(describe_user(await services.accounts.change_user(principal, user, body.tier, body.disabled)))
 
 
-@operation(router, "GET", "/api/admin/tiers", scope="admin")
+@operation(router, "GET", "/api/admin/tiers", scope="admin", answer=Tiers)
 async def tiers(services: S, principal: P) -> Response:
     """Show the tiers and their limits."""
     return Json({"tiers": {name: services.tiers.of(name).model_dump() for name in services.tiers.names}})

@@ -7,6 +7,7 @@ import asyncio
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from rexec.answers import containers as told
 from rexec.errors import RexecError
 from rexec.server.api.problems import Json
 from rexec.server.api.routing import P, S, operation
@@ -16,7 +17,7 @@ from rexec.server.core.services import Services
 router = APIRouter(tags=["catalogue"])
 
 
-@operation(router, "GET", "/api/images", scope="containers:read")
+@operation(router, "GET", "/api/images", scope="containers:read", answer=told.Images)
 async def images(services: S, principal: P) -> Response:
     """List the images by name, and whether they are here already."""
     entries = services.catalogue.entries(principal)
@@ -25,7 +26,7 @@ async def images(services: S, principal: P) -> Response:
 
 
 async def _image(services: Services, entry: Entry) -> dict[str, object]:
-    told: dict[str, object] = {
+    shown: dict[str, object] = {
         "name": entry.name, "aliases": list(entry.aliases), "category": entry.category,
         "description": entry.description,
     }  # fmt: skip
@@ -34,11 +35,11 @@ async def _image(services: Services, entry: Entry) -> dict[str, object]:
             image = await services.engine.image(entry.name)
         except RexecError:
             image = None
-        told |= {"present": image is not None, "size": image.size_bytes if image else None}
-    return told if entry.name != CUSTOM else {**told, "present": None, "size": None}
+        shown |= {"present": image is not None, "size": image.size_bytes if image else None}
+    return shown if entry.name != CUSTOM else {**shown, "present": None, "size": None}
 
 
-@operation(router, "GET", "/api/roles", scope="containers:read")
+@operation(router, "GET", "/api/roles", scope="containers:read", answer=told.Roles)
 async def roles(services: S, principal: P) -> Response:
     """List the roles."""
     return Json({"roles": [{"name": name} for name in ROLES], "count": len(ROLES)})

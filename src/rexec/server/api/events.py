@@ -9,22 +9,21 @@ from fastapi import APIRouter, Header, Query, WebSocket
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
+from rexec.answers.answer import Raw
 from rexec.errors import Invalid, RexecError
-from rexec.server.api import sockets
+from rexec.server.api import envelopes, sockets
 from rexec.server.api.problems import dumps
 from rexec.server.api.routing import P, S, operation
 from rexec.server.core.access import require
-from rexec.server.core.clock import rfc3339
-from rexec.server.core.events import PROGRESS, Message
-from rexec.server.ports.store import ContainerFilter
 
 router = APIRouter(tags=["events"])
 _PING = 15
-_OLD_TYPES = {
-    "container_created": "created", "container_started": "updated", "container_stopped": "stopped",
-    "container_paused": "updated", "container_resumed": "updated", "container_updated": "updated",
-    "container_error": "updated", "container_deleted": "deleted", PROGRESS: "progress",
-}  # fmt: skip
+_STREAMED = Raw(
+    "text/event-stream",
+    'id: 412\nevent: container_progress\ndata: {"type":"container_progress","data":{"id":"550e8400-…",'
+    '"stage":"pulling","message":"Pulling image...","progress":15},"seq":412,'
+    '"timestamp":"2030-01-15T10:30:00.250000Z"}\n\n',
+)
 
 
 @router.websocket("/ws/events")
@@ -42,23 +41,19 @@ async def follow(socket: WebSocket, services: S, principal: P) -> None:
 
 
 @router.websocket("/api/containers/events")
-async def follow_old(socket: WebSocket, services: S, principal: P) -> None:
+async def follow_envelopes(socket: WebSocket, services: S, principal: P) -> None:
     """The same in the envelope of the Go implementation, for its clients."""
     require(principal, "containers:read")
     await sockets.accept(socket)
 
     async def tell() -> None:
-        rows = await services.containers.page(principal, ContainerFilter())
-        listed = {"type": "list", "containers": [services.containers.describe(row) for row in rows]}
-        await sockets.say(socket, {**listed, "timestamp": rfc3339(services.clock())})
-        async for message in services.events.follow(principal.user_id, None):
-            if message.type in _OLD_TYPES:
-                await sockets.say(socket, _old(message))
+        async for envelope in envelopes.follow(services, principal):
+            await sockets.say(socket, envelope)
 
-    await _until(socket, tell(), sockets.account(socket, services, principal))
+    await _until(socket, tell(), sockets.account(socket, services, principal), heard=envelopes.heard(socket))
 
 
-@operation(router, "GET", "/api/events", scope="containers:read", media="text/event-stream")
+@operation(router, "GET", "/api/events", scope="containers:read", answer=_STREAMED)
 async def stream(
     services: S, principal: P, since: Annotated[int | None, Query(ge=0, lt=1 << 62)] = None,
     last_event_id: Annotated[str | None, Header()] = None,
@@ -73,9 +68,9 @@ async def stream(
     return EventSourceResponse(tell(), ping=_PING, headers={"X-Accel-Buffering": "no"})
 
 
-async def _until(socket: WebSocket, *works: Any) -> None:
+async def _until(socket: WebSocket, *works: Any, heard: Any = None) -> None:
     try:
-        await sockets.first_of(*works, sockets.until_left(socket))
+        await sockets.first_of(*works, heard or sockets.until_left(socket))
     except RexecError as error:
         await sockets.fail(socket, error)
     except sockets.GONE:
@@ -88,12 +83,3 @@ def _since(text: str | None) -> int | None:
     if not text.isdecimal() or len(text) > 18:
         raise Invalid("since must be a sequence number", details=[{"field": "since", "message": "must be a number"}])
     return int(text)
-
-
-def _old(message: Message) -> dict[str, Any]:
-    data = dict(message.data)
-    if message.type == PROGRESS and data.get("stage") in ("ready", "error"):
-        data["complete"] = True
-    if data.get("stage") == "error":
-        data["error"] = data.get("message")
-    return {"type": _OLD_TYPES[message.type], "container": data, "timestamp": rfc3339(message.at)}

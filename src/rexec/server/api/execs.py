@@ -13,6 +13,9 @@ from pydantic import ValidationError
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
+from rexec.answers import inside
+from rexec.answers.answer import Raw, Shape
+from rexec.answers.refusals import INSIDE, Problem
 from rexec.errors import Invalid, RexecError
 from rexec.models import RunCommand, SignalProcess, StartProcess
 from rexec.server.api import sockets
@@ -28,6 +31,13 @@ router = APIRouter(tags=["exec"])
 _EXEC = "/api/containers/{reference}/exec"
 _PROCESSES = "/api/containers/{reference}/processes"
 _STREAMS = {"o": "stdout", "e": "stderr"}
+_LATE: Shape = inside.Late | Problem
+_PROCESS = ("not_found", *INSIDE)
+_STREAMED = Raw(
+    "text/event-stream",
+    'event: stdout\ndata: {"data":"hello\\n"}\n\nevent: exit\ndata: {"exit_code":0,"reason":"exited"}\n\n',
+)
+_LOGS = Raw("application/octet-stream", "hello\n")
 
 
 def wanted(body: RunCommand) -> dict[str, Any]:
@@ -72,11 +82,7 @@ def _whole(data: bytes) -> bytes:
     return data
 
 
-@operation(
-    router, "POST", _EXEC, scope="exec",
-    example={"exit_code": 0, "exitCode": 0, "stdout": "hello\n", "stderr": "", "timed_out": False, "truncated": False,
-             "duration_ms": 1, "reason": "exited"},
-)  # fmt: skip
+@operation(router, "POST", _EXEC, scope="exec", answer={200: inside.Result, 504: _LATE}, refuses=INSIDE)
 async def run(request: Request, services: S, principal: P, reference: str, body: RunCommand) -> Response:
     """Run a command and wait for its end."""
     result = await services.inside.exec(principal, reference, **wanted(body), stdin=body.stdin.encode())
@@ -87,7 +93,7 @@ async def run(request: Request, services: S, principal: P, reference: str, body:
     return Json(shown)
 
 
-@operation(router, "POST", _EXEC + "/stream", scope="exec", media="text/event-stream")
+@operation(router, "POST", _EXEC + "/stream", scope="exec", answer=_STREAMED, refuses=INSIDE)
 async def run_stream(services: S, principal: P, reference: str, body: RunCommand) -> Response:
     """Run a command; its output comes as server-sent events while it runs."""
     opening = services.inside.exec_stream(principal, reference, **wanted(body))
@@ -205,7 +211,7 @@ def _validated(start: dict[str, Any]) -> RunCommand:
         raise invalid(RequestValidationError(error.errors())) from error
 
 
-@operation(router, "POST", _PROCESSES, scope="exec", ok=201, creates=True)
+@operation(router, "POST", _PROCESSES, scope="exec", answer={201: inside.Process}, refuses=INSIDE, creates=True)
 async def start(request: Request, services: S, principal: P, reference: str, body: StartProcess) -> Response:
     """Start a command that goes on by itself."""
 
@@ -223,21 +229,21 @@ async def start(request: Request, services: S, principal: P, reference: str, bod
     return await once(request, services, principal, work)
 
 
-@operation(router, "GET", _PROCESSES, scope="exec")
+@operation(router, "GET", _PROCESSES, scope="exec", answer=inside.Processes, refuses=INSIDE)
 async def processes(services: S, principal: P, reference: str) -> Response:
     """List what was started to go on by itself."""
     _, guest = await services.inside.guest(principal, reference)
     return Json(await guest.call("GET", "/v1/processes"))
 
 
-@operation(router, "GET", _PROCESSES + "/{process}", scope="exec")
+@operation(router, "GET", _PROCESSES + "/{process}", scope="exec", answer=inside.Process, refuses=_PROCESS)
 async def process(services: S, principal: P, reference: str, process: int) -> Response:
     """Show one."""
     _, guest = await services.inside.guest(principal, reference)
     return Json(await guest.call("GET", f"/v1/processes/{process}"))
 
 
-@operation(router, "GET", _PROCESSES + "/{process}/logs", scope="exec", media="application/octet-stream")
+@operation(router, "GET", _PROCESSES + "/{process}/logs", scope="exec", answer=_LOGS, refuses=_PROCESS)
 async def process_logs(
     services: S, principal: P, reference: str, process: int,
     stream: Annotated[str, Query(pattern="^(stdout|stderr)$")] = "stdout",
@@ -252,14 +258,14 @@ async def process_logs(
     return Response(data, media_type="application/octet-stream", headers=told)
 
 
-@operation(router, "POST", _PROCESSES + "/{process}/signal", scope="exec")
+@operation(router, "POST", _PROCESSES + "/{process}/signal", scope="exec", answer=inside.Nothing, refuses=_PROCESS)
 async def signal(services: S, principal: P, reference: str, process: int, body: SignalProcess) -> Response:
     """Send it a signal, by name or number."""
     _, guest = await services.inside.guest(principal, reference)
     return Json(await guest.call("POST", f"/v1/processes/{process}/signal", json={"signal": body.signal}))
 
 
-@operation(router, "GET", _PROCESSES + "/{process}/wait", scope="exec")
+@operation(router, "GET", _PROCESSES + "/{process}/wait", scope="exec", answer=inside.Process, refuses=_PROCESS)
 async def wait(
     services: S, principal: P, reference: str, process: int, timeout: Annotated[float, Query(ge=0, le=60)] = 60
 ) -> Response:
@@ -269,7 +275,7 @@ async def wait(
     return Json(await guest.call("GET", f"/v1/processes/{process}/wait", query=query))
 
 
-@operation(router, "DELETE", _PROCESSES + "/{process}", scope="exec")
+@operation(router, "DELETE", _PROCESSES + "/{process}", scope="exec", answer=inside.Nothing, refuses=_PROCESS)
 async def end(services: S, principal: P, reference: str, process: int) -> Response:
     """End it and forget it."""
     _, guest = await services.inside.guest(principal, reference)

@@ -17,6 +17,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
+from rexec.answers import inside
+from rexec.answers.answer import Raw, Shape
+from rexec.answers.refusals import INSIDE
 from rexec.errors import Invalid, RexecError
 from rexec.models import MakeDirectory, MoveFile, UploadFile, decoded
 from rexec.server.api import sockets
@@ -29,6 +32,10 @@ from rexec.server.ports.records import Principal
 router = APIRouter(tags=["files"])
 _FILES = "/api/containers/{reference}/files"
 _MODE = "^[0-7]{3,4}$"
+_FILE = ("not_found", "permission_denied", *INSIDE)
+_WRITING = (*_FILE, "disk_full")
+_BYTES = Raw("application/octet-stream", "hello\n")
+_LISTS: Shape = inside.Folder | list[inside.Entry]
 Path = Annotated[str | None, Query(max_length=4096)]
 PathB64 = Annotated[str | None, Query(max_length=8192)]
 
@@ -78,7 +85,9 @@ async def _closing(chunks: AsyncIterator[bytes], stack: AsyncExitStack) -> Async
             yield chunk
 
 
-@operation(router, "GET", _FILES, scope="files", ok=(200, 206, 416), media="application/octet-stream")
+@operation(
+    router, "GET", _FILES, scope="files", answer={200: _BYTES, 206: _BYTES}, refuses=(*_FILE, "range_not_satisfiable")
+)
 async def download(
     request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None
 ) -> Response:
@@ -88,14 +97,14 @@ async def download(
     return await _download(services, principal, reference, "/v1/files", raw, _name(raw), wanted)
 
 
-@operation(router, "GET", _FILES + "/archive", scope="files", media="application/x-tar")
+@operation(router, "GET", _FILES + "/archive", scope="files", answer=Raw("application/x-tar", "(tar)"), refuses=_FILE)
 async def archive(services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None) -> Response:
     """Download a folder as a tar stream."""
     raw = _path(path, path_b64)
     return await _download(services, principal, reference, "/v1/files/archive", raw, f"{_name(raw) or 'root'}.tar", {})
 
 
-@operation(router, "PUT", _FILES + "/archive", scope="files")
+@operation(router, "PUT", _FILES + "/archive", scope="files", answer=inside.Unpacked, refuses=_WRITING)
 async def unpack(
     request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None,
     user: Annotated[str | None, Query(max_length=64)] = None,
@@ -119,7 +128,7 @@ async def _upload(
     return Json({"message": "file uploaded", **entry})
 
 
-@operation(router, "PUT", _FILES, scope="files")
+@operation(router, "PUT", _FILES, scope="files", answer=inside.Changed, refuses=_WRITING)
 async def upload(
     request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None,
     mode: Annotated[str | None, Query(pattern=_MODE)] = None, user: Annotated[str | None, Query(max_length=64)] = None,
@@ -128,7 +137,7 @@ async def upload(
     return await _upload(services, principal, reference, _path(path, path_b64), request.stream(), mode, user)
 
 
-@operation(router, "POST", _FILES, scope="files")
+@operation(router, "POST", _FILES, scope="files", answer=inside.Changed, refuses=_WRITING)
 async def upload_form(
     request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None
 ) -> Response:
@@ -235,7 +244,7 @@ class _Form:
         self._inside = False
 
 
-@operation(router, "GET", _FILES + "/list", scope="files")
+@operation(router, "GET", _FILES + "/list", scope="files", answer=_LISTS, refuses=_FILE)
 async def listed(
     services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None,
     depth: Annotated[int, Query(ge=1, le=16)] = 1, format: str | None = None,
@@ -249,7 +258,7 @@ async def listed(
     return Json(entries if format == "array" else {**answer, "files": entries, "count": len(entries)})
 
 
-@operation(router, "GET", _FILES + "/stat", scope="files")
+@operation(router, "GET", _FILES + "/stat", scope="files", answer=inside.Entry, refuses=_FILE)
 async def stat(services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None) -> Response:
     """Show one entry without following it."""
     raw = _path(path, path_b64)
@@ -258,7 +267,7 @@ async def stat(services: S, principal: P, reference: str, path: Path = None, pat
     return Json(_listed(answer.get("entry") or answer))
 
 
-@operation(router, "POST", _FILES + "/mkdir", scope="files")
+@operation(router, "POST", _FILES + "/mkdir", scope="files", answer=inside.Changed, refuses=_WRITING)
 async def mkdir(
     services: S, principal: P, reference: str, body: MakeDirectory | None = None, path: Path = None
 ) -> Response:
@@ -271,7 +280,7 @@ async def mkdir(
     return Json({"message": "folder created", **_listed(answer.get("entry") or {})})
 
 
-@operation(router, "POST", _FILES + "/move", scope="files")
+@operation(router, "POST", _FILES + "/move", scope="files", answer=inside.Changed, refuses=_WRITING)
 async def move(services: S, principal: P, reference: str, body: MoveFile) -> Response:
     """Move or rename."""
     source = _path(body.source, body.source_b64, "from")
@@ -285,7 +294,7 @@ async def move(services: S, principal: P, reference: str, body: MoveFile) -> Res
     return Json({"message": "moved", **_listed(answer.get("entry") or {})})
 
 
-@operation(router, "DELETE", _FILES, scope="files")
+@operation(router, "DELETE", _FILES, scope="files", answer=inside.FileDeleted, refuses=_FILE)
 async def delete(
     services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None, recursive: bool = True
 ) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections import Counter
@@ -32,8 +33,9 @@ _SECONDS = Histogram(
 PUBLIC = ("/health", "/ready", "/api/version", "/api/openapi.json", "/api/docs", "/metrics")
 _PUBLIC_FOLDERS = ("/api/auth/",)
 _GUARDED_FOLDERS = ("/api/", "/ws/")
-_UPLOADS = ("/files", "/files/archive")
+_UPLOADS = re.compile(r"/api/containers/[^/]+/files(?:/archive)?")
 _WITH_BODY = ("POST", "PUT", "PATCH")
+_NUL = re.compile(rb"%00|\x00")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -126,6 +128,7 @@ class Gate:
             state["principal"] = principal
             await self._spend(services, state, f"user:{principal.user_id}", principal)
         self._check_body(services, scope, headers)
+        _check_text(scope)
 
     async def _spend(self, services: Services, state: dict[str, Any], key: str, principal: Principal | None) -> None:
         """`principal` None: somebody who has not signed in, by address."""
@@ -159,11 +162,13 @@ class Gate:
             raise Forbidden("this request must come from the server's own page", code="origin_refused")
 
     def _check_body(self, services: Services, scope: Scope, headers: Headers) -> None:
+        if scope["method"] not in _WITH_BODY:
+            return
         length = headers.get("content-length")
         if length is not None and (not length.isdecimal() or int(length) > _limit(services, scope)):
             raise TooLarge(f"the body is larger than {_limit(services, scope)} bytes")
         carries = length not in (None, "0") or "transfer-encoding" in headers
-        if carries and scope["method"] in _WITH_BODY and not scope["path"].endswith(_UPLOADS):
+        if carries and not _UPLOADS.fullmatch(scope["path"]):
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json":
                 raise Invalid("the body must be application/json", code="unsupported_media_type")
@@ -226,6 +231,7 @@ class Gate:
                 raise Forbidden("this page may not open sockets here", code="origin_refused")
             principal = state["principal"] = await self._authenticate(services, scope, headers)
             await self._spend(services, state, f"user:{principal.user_id}", principal)
+            _check_text(scope)
             sockets = services.tiers.of(principal.tier).sockets
             if self._sockets[principal.user_id] >= sockets:
                 raise RateLimited(f"more than {sockets} open sockets", code="too_many_sockets", retry_after=5)
@@ -243,8 +249,14 @@ class Gate:
 
 
 def _limit(services: Services, scope: Scope) -> int:
-    uploads = scope["path"].endswith(_UPLOADS)
+    uploads = _UPLOADS.fullmatch(scope["path"])
     return services.settings.upload_limit if uploads else services.settings.body_limit
+
+
+def _check_text(scope: Scope) -> None:
+    """No database, no engine takes a NUL in a text."""
+    if "\x00" in scope["path"] or _NUL.search(scope.get("query_string", b"")):
+        raise Invalid("the path and the query must not contain NUL")
 
 
 def _trusted(address: str, services: Services) -> bool:

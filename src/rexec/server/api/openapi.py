@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 of the routes, with the one error body that all of them share."""
+"""OpenAPI 3.1 of the routes."""
 
 from __future__ import annotations
 
@@ -6,36 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-
-_PROBLEM = {
-    "description": "An error: what went wrong, and a code that does not change.",
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "error": {"type": "string"},
-                    "code": {"type": "string"},
-                    "request_id": {"type": "string"},
-                    "details": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
-                            "required": ["field", "message"],
-                        },
-                    },
-                },
-                "required": ["error", "code"],
-            },
-            "example": {
-                "error": "container limit reached", "code": "container_limit_reached", "current": 5, "limit": 5,
-                "tier": "free", "message": "Upgrade your plan to create more containers",
-                "request_id": "8f14e45fceea167a",
-            },
-        }
-    },
-}  # fmt: skip
+from starlette.routing import compile_path
 
 
 def describe_api(app: FastAPI) -> dict[str, Any]:
@@ -49,14 +20,22 @@ def describe_api(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
         )
         components = described.setdefault("components", {})
-        components["responses"] = {"Problem": _PROBLEM}
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for verbs in described["paths"].values():
             for told in verbs.values():
                 told["responses"].pop("422", None)
+                told["responses"] = dict(sorted(told["responses"].items()))
                 if told.get("x-scope"):
                     told["security"] = [{"token": []}]
         for unused in ("HTTPValidationError", "ValidationError"):
             components.get("schemas", {}).pop(unused, None)
         app.openapi_schema = described
     return app.openapi_schema
+
+
+def methods_of(app: FastAPI, path: str) -> list[str]:
+    """What a path of the API can be asked with."""
+    described: dict[str, dict[str, Any]] = app.openapi()["paths"]
+    return sorted(
+        {verb.upper() for at, verbs in described.items() if compile_path(at)[0].match(path) for verb in verbs}
+    )

@@ -11,6 +11,9 @@ from fastapi import APIRouter, Query, WebSocket
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
+from rexec.answers import inside
+from rexec.answers.answer import Raw
+from rexec.answers.refusals import INSIDE
 from rexec.errors import Invalid, RexecError
 from rexec.server.api import sockets
 from rexec.server.api.problems import Json, dumps
@@ -20,9 +23,10 @@ from rexec.server.ports.guest import Stream
 
 router = APIRouter(tags=["ports and stats"])
 _ONE = "/api/containers/{reference}"
+_STREAMED = Raw("text/event-stream", 'event: stats\ndata: {"cpu_percent":0.4,"memory":9437184}\n\n')
 
 
-@operation(router, "GET", _ONE + "/ports", scope="ports")
+@operation(router, "GET", _ONE + "/ports", scope="ports", answer=inside.Ports, refuses=INSIDE)
 async def ports(services: S, principal: P, reference: str) -> Response:
     """List the TCP ports that something listens on, loopback too."""
     _, guest = await services.inside.guest(principal, reference)
@@ -71,14 +75,14 @@ async def _to_port(socket: WebSocket, stream: Stream, half_closed: asyncio.Event
             half_closed.set()
 
 
-@operation(router, "GET", _ONE + "/stats", scope="containers:read")
+@operation(router, "GET", _ONE + "/stats", scope="containers:read", answer=inside.Stats, refuses=INSIDE)
 async def stats(services: S, principal: P, reference: str) -> Response:
     """How much the container uses now."""
     _, guest = await services.inside.guest(principal, reference)
     return Json(_shown(asdict(await guest.stats())))
 
 
-@operation(router, "GET", _ONE + "/stats/stream", scope="containers:read", media="text/event-stream")
+@operation(router, "GET", _ONE + "/stats/stream", scope="containers:read", answer=_STREAMED, refuses=INSIDE)
 async def stats_stream(
     services: S, principal: P, reference: str, interval: Annotated[float, Query(ge=0.5, le=60)] = 2
 ) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from rexec import errors
 from rexec.errors import RexecError
+from rexec.server.api.sentences import details, sentence
 
 _STATUSES: Mapping[type[RexecError], int] = {
     errors.Invalid: 400,
@@ -42,7 +43,7 @@ def status_of(error: RexecError) -> int:
 
 
 def body_of(error: RexecError, request_id: str) -> dict[str, Any]:
-    return {**error.extras, "error": error.message, "code": error.code, "request_id": request_id}
+    return {"error": error.message, **error.extras, "code": error.code, "request_id": request_id}
 
 
 def dumps(content: Any) -> bytes:
@@ -58,8 +59,8 @@ class Json(Response):
         return dumps(content)
 
 
-def answer(error: RexecError, request_id: str) -> Json:
-    headers = {}
+def answer(error: RexecError, request_id: str, headers: Mapping[str, str] | None = None) -> Json:
+    headers = dict(headers or {})
     if "retry_after" in error.extras:
         headers["Retry-After"] = str(error.extras["retry_after"])
     if isinstance(error, errors.Unauthenticated):
@@ -69,26 +70,5 @@ def answer(error: RexecError, request_id: str) -> Json:
 
 def invalid(error: RequestValidationError) -> errors.Invalid:
     """Pydantic's findings in the words of the contract."""
-    details = [{"field": _field(found["loc"]), "message": _message(found)} for found in error.errors()]
-    first = details[0]
-    text = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
-    return errors.Invalid(text, details=details)
-
-
-def _field(where: Sequence[str | int]) -> str:
-    known = [str(part) for part in where[1:]] if where and where[0] in _PLACES else [str(part) for part in where]
-    return ".".join(part for part in known if not part.isdigit() or len(known) > 1)
-
-
-_PLACES = ("body", "query", "path", "header")
-
-
-def _message(found: Mapping[str, Any]) -> str:
-    if found["type"] == "extra_forbidden":
-        return "is not a key of this request"
-    if found["type"] == "missing":
-        return "is required"
-    if found["type"] == "json_invalid":
-        return "the body is not valid JSON"
-    text: str = found["msg"]
-    return text.removeprefix("Value error, ")[:500]
+    told = details(error.errors())
+    return errors.Invalid(sentence(told[0]), details=told)

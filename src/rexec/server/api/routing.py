@@ -1,21 +1,36 @@
-"""How a route is declared: its scope, its rate class, what it answers."""
+"""How a route is declared: its scope, its rate class, what it answers, what it refuses with."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends
+from pydantic import BeforeValidator
 from starlette.requests import HTTPConnection
 
+from rexec.answers import refusals
+from rexec.answers.answer import Raw, Shape, example_of
+from rexec.server.api.strict import StrictRoute
 from rexec.server.core.access import require
 from rexec.server.core.services import Services
 from rexec.server.ports.records import Principal
 
 Endpoint: TypeAlias = Callable[..., Awaitable[Any]]
-_ALWAYS = (400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 501, 502, 503, 504, 507)
-_PUBLICLY = (400, 401, 403, 404, 405, 413, 415, 429, 500, 503)
+_WITH_BODY = ("POST", "PUT", "PATCH")
+_DIGITS = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str) and not _DIGITS.fullmatch(value):
+        raise ValueError("must be a whole number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""An integer of a query, without what pydantic takes besides: `1.0`, `1_000`, spaces."""
 
 
 async def services_of(connection: HTTPConnection) -> Services:
@@ -33,34 +48,56 @@ P = Annotated[Principal, Depends(principal_of)]
 
 
 def operation(
-    router: APIRouter, method: str, path: str, *, scope: str | None, ok: int | tuple[int, ...] = 200,
-    creates: bool = False, example: Any = None, media: str = "application/json", **options: Any,
+    router: APIRouter, method: str, path: str, *, scope: str | None, answer: Shape | Mapping[int, Shape],
+    refuses: Sequence[str] = (), creates: bool = False, judge: Callable[..., None] | None = None,
 ) -> Callable[[Endpoint], Endpoint]:  # fmt: skip
-    """Register an endpoint. `scope` None: public. `creates`: takes an `Idempotency-Key`."""
+    """Register an endpoint. `scope` None: public. `answer`: the model of its 200, or models by status. `refuses`: the
+    codes (`rexec.answers.refusals`) it may give besides those of its kind. `creates`: takes an `Idempotency-Key`.
+    `judge` sees the arguments before the scope is looked at: what can never work is 400 for everybody."""
 
     def register(endpoint: Endpoint) -> Endpoint:
         @functools.wraps(endpoint)
         async def checked(*arguments: Any, **values: Any) -> Any:
+            if judge is not None:
+                judge(**values)
             if scope is not None:
                 require(values["principal"], scope)
             return await endpoint(*arguments, **values)
 
-        answers = (ok,) if isinstance(ok, int) else ok
-        content: dict[str, Any] = {"schema": {}} if example is None else {"schema": {}, "example": example}
-        responses: dict[int | str, dict[str, Any]] = {
-            status: {"description": "Done", **({"content": {media: content}} if status != 204 else {})}
-            for status in answers
-        }
-        for status in _PUBLICLY if scope is None else _ALWAYS:
-            responses.setdefault(status, {"$ref": "#/components/responses/Problem"})
+        answers = answer if isinstance(answer, Mapping) else {200: answer}
+        codes = [*_of_its_kind(method, path, scope, creates=creates), *refuses]
         extra = {"x-scope": scope, "x-idempotent": creates, "x-rate": _rate(path, scope, creates)}
         router.add_api_route(
-            path, checked, methods=[method], responses=responses, openapi_extra=extra, response_model=None,
-            status_code=answers[0], summary=(endpoint.__doc__ or "").partition("\n")[0].rstrip("."), **options,
+            path, checked, methods=[method], openapi_extra=extra, response_model=None, status_code=next(iter(answers)),
+            responses={**refusals.described(codes), **{status: _told(shape) for status, shape in answers.items()}},
+            summary=(endpoint.__doc__ or "").partition("\n")[0].rstrip("."), route_class_override=StrictRoute,
         )  # fmt: skip
         return endpoint
 
     return register
+
+
+def _told(shape: Shape) -> dict[str, Any]:
+    if isinstance(shape, Raw):
+        return {
+            "description": "Done", "content": {shape.media: {"schema": {"type": "string"}, "example": shape.example}}
+        }  # fmt: skip
+    return {
+        "description": "Done", "model": shape, "content": {"application/json": {"example": example_of(shape)}}
+    }  # fmt: skip
+
+
+def _of_its_kind(method: str, path: str, scope: str | None, *, creates: bool) -> Iterator[str]:
+    if scope is not None:
+        yield from refusals.ANYBODY
+    if path.startswith("/api/auth/"):
+        yield from ("rate_limited", "origin_refused", "unavailable")
+    if method in _WITH_BODY:
+        yield from refusals.BODY
+    if "{reference}" in path:
+        yield from refusals.ONE
+    if creates:
+        yield "in_progress"
 
 
 def _rate(path: str, scope: str | None, creates: bool) -> str:

@@ -12,6 +12,8 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from rexec.answers import system as told
+from rexec.answers.answer import Raw
 from rexec.errors import NotFound, RexecError, Unauthenticated
 from rexec.server.api.credentials import find
 from rexec.server.api.problems import Json
@@ -24,37 +26,43 @@ _VERSION = version("rexec")
 _UNBUILT = "<!doctype html><title>Rexec</title><p>Rexec runs. The page is not built: <code>make web</code>."
 
 
-@operation(router, "GET", "/health", scope=None, example={"status": "ok"})
+@operation(router, "GET", "/health", scope=None, answer=told.Health)
 async def health() -> Response:
     """Whether the server is alive."""
     return Json({"status": "ok"})
 
 
-@operation(router, "GET", "/ready", scope=None, example={"status": "ready", "engine": "ok", "database": "ok"})
-async def ready(services: S) -> Response:
+@operation(router, "GET", "/ready", scope=None, answer={200: told.Ready, 503: told.NotReady})
+async def ready(request: Request, services: S) -> Response:
     """Whether engine and database really answer."""
-    told: dict[str, str] = {}
+    parts: dict[str, str] = {}
     for name, part in (("engine", services.engine), ("database", services.database)):
         try:
             await part.ping()
         except RexecError as error:
-            told[name] = error.message
+            parts[name] = error.message
         else:
-            told[name] = "ok"
-    good = all(state == "ok" for state in told.values())
+            parts[name] = "ok"
+    good = all(state == "ok" for state in parts.values())
     if good:
-        return Json({"status": "ready", **told})
-    broken = {"error": "not ready", "code": "unavailable", "status": "not ready", **told}
+        return Json({"status": "ready", **parts})
+    broken = {
+        "error": "not ready", "status": "not ready", **parts, "code": "unavailable",
+        "request_id": request.state.request_id,
+    }  # fmt: skip
     return Json(broken, 503, {"Retry-After": "2"})
 
 
-@operation(router, "GET", "/api/version", scope=None, example={"version": _VERSION, "api": 1})
+@operation(router, "GET", "/api/version", scope=None, answer=told.Version)
 async def which() -> Response:
     """The version of the server."""
     return Json({"version": _VERSION, "api": 1, "name": "rexec"})
 
 
-@operation(router, "GET", "/metrics", scope=None, media="text/plain")
+@operation(
+    router, "GET", "/metrics", scope=None, answer=Raw(CONTENT_TYPE_LATEST, "rexec_http_request_seconds_count 12.0\n"),
+    refuses=("token_required", "invalid_token", "scope_required", "unavailable"),
+)  # fmt: skip
 async def metrics(request: Request, services: S) -> Response:
     """Prometheus metrics, for this machine and admins."""
     client = request.client
@@ -66,13 +74,13 @@ async def metrics(request: Request, services: S) -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-@operation(router, "GET", "/api/openapi.json", scope=None)
+@operation(router, "GET", "/api/openapi.json", scope=None, answer=told.Description)
 async def openapi(request: Request) -> Response:
     """This description."""
     return Json(request.app.openapi())
 
 
-@operation(router, "GET", "/api/docs", scope=None, media="text/html")
+@operation(router, "GET", "/api/docs", scope=None, answer=Raw("text/html", "<!doctype html>…"))
 async def docs(request: Request) -> Response:
     """This description, for people."""
     return HTMLResponse(_page(request.app.openapi()))
@@ -81,10 +89,10 @@ async def docs(request: Request) -> Response:
 def _page(described: dict[str, Any]) -> str:
     rows = []
     for path, verbs in described["paths"].items():
-        for verb, told in verbs.items():
-            statuses = " ".join(status for status in told["responses"] if status[0] == "2")
-            cells = (f"<b>{verb.upper()}</b>", f"<code>{html.escape(path)}</code>", told.get("x-scope") or "public",
-                     html.escape(told.get("summary", "")), statuses)  # fmt: skip
+        for verb, does in verbs.items():
+            statuses = " ".join(status for status in does["responses"] if status[0] == "2")
+            cells = (f"<b>{verb.upper()}</b>", f"<code>{html.escape(path)}</code>", does.get("x-scope") or "public",
+                     html.escape(does.get("summary", "")), statuses)  # fmt: skip
             rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     style = (
         "body{font:15px/1.5 system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#e6edf3;background:#0b0e13}"

@@ -12,6 +12,8 @@ from fastapi import APIRouter, WebSocket
 from starlette.responses import Response
 from starlette.websockets import WebSocketDisconnect
 
+from rexec.answers import inside
+from rexec.answers.refusals import INSIDE
 from rexec.errors import Conflict, Invalid, RexecError, Unavailable
 from rexec.server.api import sockets
 from rexec.server.api.dialects import Dialect, dialect_for
@@ -182,14 +184,16 @@ def _number(name: str, text: str | None, most: int) -> int | None:
     return int(text)
 
 
-@operation(router, "GET", _LIST, scope="terminal")
+@operation(router, "GET", _LIST, scope="terminal", answer=inside.Terminals, refuses=INSIDE)
 async def listed(services: S, principal: P, reference: str) -> Response:
     """List a container's terminals."""
     _, guest = await services.inside.guest(principal, reference)
     return Json(await guest.call("GET", "/v1/terminals"))
 
 
-@operation(router, "DELETE", _LIST + "/{name}", scope="terminal")
+@operation(
+    router, "DELETE", _LIST + "/{name}", scope="terminal", answer=inside.TerminalClosed, refuses=("not_found", *INSIDE)
+)
 async def hang_up(services: S, principal: P, reference: str, name: str) -> Response:
     """Hang a terminal up."""
     _, guest = await services.inside.guest(principal, reference)

@@ -53,15 +53,17 @@ class Admission:
         seconds = self._session(principal)
         return _earlier(None if seconds is None else now + timedelta(seconds=seconds), principal.expires_at)
 
-    def renewal(self, principal: Principal, seconds: int | None, now: datetime) -> datetime | None:
-        """Raises `Invalid` for more than the tier's session."""
+    def renewal(
+        self, principal: Principal, seconds: int | None, now: datetime, ends: datetime | None
+    ) -> datetime | None:
+        """`ends`: the owner's account. Raises `Invalid` for more than the tier's session."""
         session = self._session(principal)
-        if seconds is None:
-            return self.expiry(principal, now)
-        if session is not None and seconds > session:
+        if session is not None and seconds is not None and seconds > session:
             message = f"must be at most {session} (the tier {principal.tier})"
-            raise Invalid(message, code="out_of_range", details=[{"field": "seconds", "message": message}])
-        return _earlier(now + timedelta(seconds=seconds), principal.expires_at)
+            details = [{"field": "seconds", "message": message, "min": 1, "max": session}]
+            raise Invalid(f"seconds {message}", code="out_of_range", details=details, tier=principal.tier)
+        lasts = seconds or session
+        return _earlier(now + timedelta(seconds=lasts) if lasts else None, ends)
 
     def _session(self, principal: Principal) -> int | None:
         return None if principal.is_admin else self._tiers.of(principal.tier).session_seconds

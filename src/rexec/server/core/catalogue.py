@@ -55,33 +55,43 @@ class Catalogue:
         """In the order in which they are offered."""
         return self.linux + (_CUSTOM,) + (_MACOS if _may_macos(principal) else ())
 
-    def resolve(self, principal: Principal, image: str, custom_image: str | None) -> tuple[str, str]:
-        """The catalogue's spelling and the reference to run. Raises `Invalid`, `Forbidden` (`tier_required`),
-        `Unavailable` (macOS, which no host of a container engine runs)."""
+    def resolve(self, principal: Principal, image: str, custom_image: str | None) -> str:
+        """The catalogue's spelling. Raises `Invalid`."""
         if image in self._names:
             if custom_image is not None:
                 raise _invalid("custom_image", "goes with the image `custom` only")
-            return self._names[image], self._names[image]
+            return self._names[image]
         if image == CUSTOM:
             if not custom_image:
                 raise _invalid("custom_image", "custom_image is required when image is 'custom'")
             try:
-                return CUSTOM, allowed(custom_image, self._private_registries).familiar
+                allowed(custom_image, self._private_registries)
             except Invalid as error:
                 raise Invalid(
                     error.message, code=error.code, details=[{"field": "custom_image", "message": error.message}]
                 ) from error
-        if image in {entry.name for entry in _MACOS}:
-            if not _may_macos(principal):
-                raise Forbidden("macOS needs the tier enterprise", code="tier_required", tier="enterprise")
-            raise Unavailable(
-                "this host cannot run macOS: it lacks Apple hardware and a virtual machine engine",
-                code="macos_unavailable",
-            )
+            return CUSTOM
+        if _is_macos(image):
+            return image
         raise Invalid(
             "unsupported image type",
             code="unsupported_image",
             supported_images=[entry.name for entry in self.entries(principal)],
+        )
+
+
+def permit(principal: Principal, image: str) -> None:
+    """Raises `Forbidden` (`tier_required`)."""
+    if _is_macos(image) and not _may_macos(principal):
+        raise Forbidden("macOS needs the tier enterprise", code="tier_required", tier="enterprise")
+
+
+def check_host(image: str) -> None:
+    """Raises `Unavailable` for macOS, which no host of a container engine runs."""
+    if _is_macos(image):
+        raise Unavailable(
+            "this host cannot run macOS: it lacks Apple hardware and a virtual machine engine",
+            code="macos_unavailable",
         )
 
 
@@ -94,6 +104,10 @@ def shell_options(wanted: Mapping[str, Any], image: str, role: str | None) -> di
     """All options with their effective values."""
     plain = {"enhanced": False} if image == CUSTOM or role == "barebone" else {}
     return {**SHELL_DEFAULTS, **plain, **wanted}
+
+
+def _is_macos(image: str) -> bool:
+    return any(image == entry.name for entry in _MACOS)
 
 
 def _may_macos(principal: Principal) -> bool:

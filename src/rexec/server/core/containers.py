@@ -106,12 +106,8 @@ class Containers:
     ) -> ContainerRow:
         """One transaction; `before_commit` takes part in it. Raises in the contract's order: `Invalid`, `Forbidden`,
         `Conflict` (`name_taken`), `LimitReached`, what `before_commit` raises, `OutOfSpace` or `Unavailable`."""
-        offered.check_role(wanted.role)
-        image, _ = self._catalogue.resolve(principal, wanted.image, wanted.custom_image)
-        limits = self._tiers.admit(
-            principal,
-            {"memory_mb": wanted.memory_mb, "cpu_millis": wanted.cpu_millis, "disk_mb": wanted.disk_mb},
-        )
+        image, limits = self.check(principal, wanted)
+        offered.permit(principal, image)
         now = self._clock()
         async with self._database.transaction() as tx:
             await tx.users.lock(principal.user_id)
@@ -121,12 +117,20 @@ class Containers:
             await self._admission.room(tx, principal)
             if before_commit is not None:
                 await before_commit(tx, row)
+            offered.check_host(image)
             self._tiers.check_host()
             await tx.containers.insert(row)
             await tell(tx, row, "container_created", describe(row, now), now)
             await tell(tx, row, PROGRESS, progress_of(row), now)
             tx.after_commit("work")
         return row
+
+    def check(self, principal: Principal, wanted: NewContainer) -> tuple[str, Limits]:
+        """The image in the catalogue's spelling, and the limits. Raises `Invalid` for what can never work."""
+        offered.check_role(wanted.role)
+        image = self._catalogue.resolve(principal, wanted.image, wanted.custom_image)
+        sizes = {"memory_mb": wanted.memory_mb, "cpu_millis": wanted.cpu_millis, "disk_mb": wanted.disk_mb}
+        return image, self._tiers.admit(principal, sizes)
 
     async def find(self, principal: Principal, reference: str) -> ContainerRow:
         async with self._database.reading() as tx:
@@ -150,6 +154,7 @@ class Containers:
     async def start(self, principal: Principal, reference: str, timeout: float) -> tuple[ContainerRow, Outcome]:
         async with self._database.transaction() as tx:
             row = await self._locked(tx, principal, reference)
+            idle = row.status not in (Status.RUNNING, Status.PAUSED)
             if row.status in (Status.STOPPED, Status.ERROR):
                 await self._admission.room(tx, principal, again=row)
                 now = self._clock()
@@ -164,7 +169,7 @@ class Containers:
             elif row.status is Status.STOPPING:
                 raise _wrong_state(row, "start")
         row = await self._settled(row, Status.RUNNING, timeout)
-        recreated = row.reason == Reason.RECREATED
+        recreated = idle and row.reason == Reason.RECREATED
         return row, Outcome(recreated=recreated, data_kept=not recreated)
 
     async def stop(self, principal: Principal, reference: str, timeout: float) -> ContainerRow:
@@ -189,17 +194,17 @@ class Containers:
         now = self._clock()
         async with self._database.transaction() as tx:
             row = await self._locked(tx, principal, reference)
-            return await self._change(tx, row, now, expires_at=self._admission.renewal(principal, seconds, now))
+            owner = await tx.users.get(row.user_id)
+            expires = self._admission.renewal(principal, seconds, now, owner.expires_at if owner else None)
+            return await self._change(tx, row, now, expires_at=expires)
 
     async def change(self, principal: Principal, reference: str, changes: Changes) -> ContainerRow:
         """Raises `Invalid`, `Conflict` (`name_taken`, `memory_in_use`), `Unsupported`."""
         row = await self.find(principal, reference)
         limits = self._changed_limits(principal, row, changes)
-        resized = limits != row.limits and row.engine_id is not None
+        resized = limits != row.limits
         if resized:
-            if Feature.LIVE_RESIZE not in self._engine.features:
-                raise Unsupported("this engine cannot change the size of a container")
-            await self._engine.update(row.engine_key, limits)
+            await self._resize(row, limits)
         values: dict[str, Any] = {"limits": limits}
         if changes.name is not None:
             values["name"] = changes.name
@@ -211,7 +216,7 @@ class Containers:
                 return await self._change(tx, row, self._clock(), **values)
         except Conflict:
             if resized:
-                await self._engine.update(row.engine_key, row.limits)
+                await self._resize(row, row.limits)
             raise
 
     async def delete(self, principal: Principal, reference: str) -> ContainerRow:
@@ -374,6 +379,20 @@ class Containers:
                 reason=seen.reason,
             )
         raise TimedOut(f"the container is still {seen.status} after {timeout:g} s", status=str(seen.status))
+
+    async def _resize(self, row: ContainerRow, limits: Limits) -> None:
+        """The engine's object, if there is one: where it is gone, the next start makes it by the row."""
+        if row.status in (Status.CREATING, Status.STARTING):
+            raise _wrong_state(row, "resize")
+        if row.engine_id is None:
+            return
+        if Feature.LIVE_RESIZE not in self._engine.features:
+            raise Unsupported("this engine cannot change the size of a container")
+        try:
+            await self._engine.update(row.engine_key, limits)
+        except NotFound:
+            if row.status in (Status.RUNNING, Status.PAUSED):
+                raise Conflict("the engine has lost the container", code="lost") from None
 
     def _changed_limits(self, principal: Principal, row: ContainerRow, changes: Changes) -> Limits:
         wanted = {"memory_mb": changes.memory_mb, "cpu_millis": changes.cpu_millis}

@@ -188,17 +188,18 @@ class Creation:
             grew.set()
 
         async def write() -> None:
+            """Waits first: the stage itself was told just now."""
             while True:
-                await grew.wait()
-                grew.clear()
-                if state["part"] is not None:
-                    state["row"] = await self._tell(state["row"], stage, state["part"])
-                    state["part"] = None
-                if over.is_set():
-                    return
                 with suppress(TimeoutError):
                     async with asyncio.timeout(1 / _MESSAGES_PER_SECOND):
                         await over.wait()
+                await grew.wait()
+                grew.clear()
+                part, state["part"] = state["part"], None
+                if part is not None:
+                    state["row"] = await self._tell(state["row"], stage, part)
+                if over.is_set() and state["part"] is None:
+                    return
 
         writing = asyncio.create_task(write())
         try:
