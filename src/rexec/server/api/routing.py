@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import APIRouter, Depends
 from pydantic import BeforeValidator
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from rexec.answers import refusals
 from rexec.answers.answer import Raw, Shape, example_of
@@ -71,6 +72,7 @@ def operation(
             path, checked, methods=[method], openapi_extra=extra, response_model=None, status_code=next(iter(answers)),
             responses={**refusals.described(codes), **{status: _told(shape) for status, shape in answers.items()}},
             summary=(endpoint.__doc__ or "").partition("\n")[0].rstrip("."), route_class_override=StrictRoute,
+            response_class=Response,
         )  # fmt: skip
         return endpoint
 
