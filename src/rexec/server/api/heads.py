@@ -1,18 +1,19 @@
 """uvicorn's HTTP protocol, with a limit on how long and how large the head of a request may be: a client that sends a
-byte a second, or none, would else keep its connection for ever."""
+byte a second, or none, would else keep its connection for ever. What is no HTTP is told as other errors are."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from rexec.server.api.problems import dumps
+
 LONGEST = 20.0
 """Seconds from the connection, or from the first byte of a later request, to the end of the head."""
 LARGEST = 64 * 1024
-_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class BoundedHeads(HttpToolsProtocol):
@@ -34,7 +35,7 @@ class BoundedHeads(HttpToolsProtocol):
         if before is not None and before is self._waiting:
             self._seen += len(data)
             if self._seen > LARGEST:
-                self._refuse(_LARGE)
+                self._refuse(b"400 Bad Request", f"the head of the request is larger than {LARGEST} bytes")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -45,19 +46,33 @@ class BoundedHeads(HttpToolsProtocol):
         self._head_is_there()
         return super().on_headers_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(b"400 Bad Request", "this is not an HTTP request")
+
     def _await_head(self) -> None:
         self._seen = 0
-        self._waiting = self.loop.call_later(self.longest, self._refuse, _LATE)
+        self._waiting = self.loop.call_later(self.longest, self._late)
 
     def _head_is_there(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
 
-    def _refuse(self, answer: bytes) -> None:
-        """Not in the middle of another answer: a request that was pipelined after one just loses its connection."""
+    def _late(self) -> None:
+        self._refuse(b"408 Request Timeout", f"the head of the request took longer than {self.longest:g} s")
+
+    def _refuse(self, status: bytes, message: str) -> None:
+        """Never in place of the answer to a request that came before on this connection."""
+        in_head = self._waiting is not None
         self._head_is_there()
-        if not self.transport.is_closing():
-            if self.cycle is None or self.cycle.response_complete:
-                self.transport.write(answer)
-            self.transport.close()
+        if self.transport.is_closing():
+            return
+        done = self.cycle is None or self.cycle.response_complete
+        if done or not (in_head or self.cycle.response_started):
+            request_id = secrets.token_hex(8)
+            body = dumps({"error": message, "code": "invalid_request", "request_id": request_id})
+            self.transport.write(
+                b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+                b"connection: close\r\n\r\n%b" % (status, len(body), request_id.encode(), body)
+            )
+        self.transport.close()
