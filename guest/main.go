@@ -8,9 +8,11 @@ import (
 	"runtime/debug"
 
 	"rexec-guest/internal/api"
+	"rexec-guest/internal/bridge"
 	"rexec-guest/internal/dial"
 	"rexec-guest/internal/initial"
 	"rexec-guest/internal/terminal"
+	"rexec-guest/internal/threads"
 )
 
 var version = "dev"
@@ -25,10 +27,7 @@ func main() {
 	case "init":
 		serve()
 	case "dial":
-		if err := dial.Bridge(); err != nil {
-			fmt.Fprintln(os.Stderr, "rexec-guest:", err)
-			os.Exit(1)
-		}
+		carry()
 	case "version":
 		fmt.Println(version)
 	default:
@@ -64,4 +63,16 @@ func serve() {
 	go handler.Tidy()
 	debug.FreeOSMemory()
 	dial.New(dir, handler.Handle).Run()
+}
+
+// carry needs few threads, made ahead as the guest's are: it must live where the pids limit is reached.
+func carry() {
+	debug.SetGCPercent(50)
+	debug.SetMemoryLimit(48 << 20)
+	runtime.GOMAXPROCS(min(runtime.NumCPU(), 2))
+	threads.Ahead(6)
+	if err := bridge.Carry(bridge.Pipe(0, "stdin"), bridge.Pipe(1, "stdout"), dial.Local); err != nil {
+		fmt.Fprintln(os.Stderr, "rexec-guest:", err)
+		os.Exit(1)
+	}
 }

@@ -1,10 +1,10 @@
 package dial
 
 import (
-	"io"
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"rexec-guest/internal/http1"
 )
@@ -12,13 +12,16 @@ import (
 // local is the socket that `rexec-guest dial` connects to, in the abstract namespace of the container's network.
 const local = "@rexec-guest"
 
-// always is a connection that may stay: its other end is a process of its own for every connection.
+// patience is for a guest that has only just been started.
+const patience = 5 * time.Second
+
+// always is a connection that may stay: the bridge holds only those that the server opened.
 type always struct{}
 
 func (always) Busy()      {}
 func (always) Rest() bool { return true }
 
-// Listen serves the processes that bridge connections for engines that share no file system with the server.
+// Listen serves the process that bridges connections for engines that share no file system with the server.
 func Listen(handler http1.Handler) {
 	listener, err := net.Listen("unix", local)
 	if err != nil {
@@ -56,17 +59,17 @@ func fromRoot(conn net.Conn) bool {
 	return err == nil && root
 }
 
-// Bridge carries stdin and stdout to the guest until either ends.
-func Bridge() error {
-	conn, err := net.Dial("unix", local)
-	if err != nil {
-		return err
+// Local is a connection to the guest of this container, which may still be about to listen.
+func Local() (*net.UnixConn, error) {
+	deadline := time.Now().Add(patience)
+	for {
+		conn, err := net.Dial("unix", local)
+		if err == nil {
+			return conn.(*net.UnixConn), nil
+		}
+		if time.Now().After(deadline) {
+			return nil, err
+		}
+		time.Sleep(minPause)
 	}
-	unix := conn.(*net.UnixConn)
-	go func() {
-		_, _ = io.Copy(unix, os.Stdin)
-		_ = unix.CloseWrite()
-	}()
-	_, err = io.Copy(os.Stdout, unix)
-	return err
 }

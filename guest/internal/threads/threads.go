@@ -18,15 +18,17 @@ const spare = 20
 
 var slots = make(chan struct{}, Slots)
 
-// Prepare makes the threads: each of them sits in a system call at the same time as the others, and afterwards stays
-// in the runtime's pool of idle ones.
-func Prepare() {
+// Prepare makes the threads that the guest needs.
+func Prepare() { Ahead(Slots + spare) }
+
+// Ahead makes threads: each of them sits in a system call at the same time as the others, and afterwards stays in the
+// runtime's pool of idle ones.
+func Ahead(wanted int) {
 	var ready, done sync.WaitGroup
 	var gate [2]int
 	if syscall.Pipe2(gate[:], syscall.O_CLOEXEC) != nil {
 		return
 	}
-	wanted := Slots + spare
 	ready.Add(wanted)
 	done.Add(wanted)
 	for range wanted {

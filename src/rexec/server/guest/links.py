@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
 
 from rexec.errors import Broken, Invalid, Unavailable
+from rexec.server.guest.bridge import Bridge
 from rexec.server.guest.connection import READ_SIZE
 from rexec.server.guest.errors import unreachable
 from rexec.server.guest.link import Link
@@ -17,19 +19,29 @@ _LONGEST_PATH = 107
 """Of a Unix socket's address, less its final NUL."""
 _BACKLOG = 512
 _RETRY = 0.05
+_LONGEST_RETRY = 1.0
 
-Bridge: TypeAlias = Callable[[str], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+Dial: TypeAlias = Callable[[str, asyncio.Protocol], Awaitable[None]]
+"""Connects a protocol to a bridge inside the container of an engine key."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    link: Link
+    pool: Pool
+    server: asyncio.Server | None = None
+    bridge: Bridge | None = None
 
 
 class Links:
-    """Implements `ports.guest.Guests`. Guests dial `<directory>/<engine_key>/<replica>.sock`; with a `bridge` (engines
-    that share no file system) connections are asked of it instead."""
+    """Implements `ports.guest.Guests`. Guests dial `<directory>/<engine_key>/<replica>.sock`; with `dial` (engines
+    that share no file system) their connections come over one bridge per container instead."""
 
-    def __init__(self, directory: Path, replica: str, bridge: Bridge | None = None) -> None:
+    def __init__(self, directory: Path, replica: str, dial: Dial | None = None) -> None:
         self._directory = directory.absolute()
         self._replica = replica
-        self._bridge = bridge
-        self._links: dict[str, tuple[Link, Pool, asyncio.Server | None]] = {}
+        self._dial = dial
+        self._links: dict[str, _Known] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -41,25 +53,27 @@ class Links:
     async def expect(self, engine_key: str) -> None:
         if engine_key in self._links:
             return
-        bridge = self._bridge
-        if bridge is not None:
-            pool = Pool(lambda: bridge(engine_key))
-            self._links[engine_key] = (Link(pool), pool, None)
+        dial = self._dial
+        if dial is not None:
+            bridge = Bridge(lambda protocol: dial(engine_key, protocol))
+            pool = Pool(bridge.dial)
+            self._links[engine_key] = _Known(Link(pool), pool, bridge=bridge)
             return
         pool = Pool()
         server = await self._listen(engine_key, pool)
-        self._links[engine_key] = (Link(pool), pool, server)
+        self._links[engine_key] = _Known(Link(pool), pool, server)
 
     async def wait(self, engine_key: str, timeout: float) -> Link:
         await self.expect(engine_key)
-        link = self._links[engine_key][0]
+        link, pause = self._links[engine_key].link, _RETRY
         try:
             async with asyncio.timeout(timeout):
                 while True:
                     try:
                         await link.hello()
                     except Unavailable:
-                        await asyncio.sleep(_RETRY)
+                        await asyncio.sleep(pause)
+                        pause = min(2 * pause, _LONGEST_RETRY)
                     except Broken as error:
                         raise Unavailable(error.message, code="guest_unreachable") from error
                     else:
@@ -68,20 +82,21 @@ class Links:
             raise unreachable(f"its guest did not answer within {timeout:g} s") from error
 
     def get(self, engine_key: str) -> Link:
-        link = self._links.get(engine_key)
-        if link is None:
+        known = self._links.get(engine_key)
+        if known is None:
             raise unreachable("the container's guest is not known here yet")
-        return link[0]
+        return known.link
 
     async def forget(self, engine_key: str) -> None:
-        link = self._links.pop(engine_key, None)
-        if link is None:
+        known = self._links.pop(engine_key, None)
+        if known is None:
             return
-        _, pool, server = link
-        if server is not None:
-            server.close()
+        if known.server is not None:
+            known.server.close()
             await asyncio.to_thread(self._path(engine_key).unlink, missing_ok=True)
-        pool.close()
+        known.pool.close()
+        if known.bridge is not None:
+            known.bridge.close()
 
     async def _listen(self, engine_key: str, pool: Pool) -> asyncio.Server:
         path = self._path(engine_key)
