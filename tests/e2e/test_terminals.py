@@ -5,52 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import Any
 
 import pytest
 import websockets
-from websockets.asyncio.client import ClientConnection
 
 from support.client import Api, small
 from support.server import Served
-
-
-class V2:
-    """A `rexec.v2` client that counts."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
-        self.output = b""
-        self.epoch = ""
-        self.offset = 0
-        self.controls: list[dict[str, Any]] = []
-        self._uncounted = False
-
-    async def step(self) -> None:
-        frame = await self.socket.recv()
-        if isinstance(frame, str):
-            message = json.loads(frame)
-            self.controls.append(message)
-            if message["type"] == "ready":
-                self.epoch, self.offset = message["epoch"], message["offset"]
-            self._uncounted = message["type"] == "restore"
-            return
-        self.output += frame
-        if not self._uncounted:
-            self.offset += len(frame)
-            await self.socket.send(json.dumps({"type": "ack", "offset": self.offset}))
-        self._uncounted = False
-
-    async def until(self, text: bytes, timeout: float = 20) -> None:
-        async with asyncio.timeout(timeout):
-            while text not in self.output:
-                await self.step()
-
-    async def control(self, type: str, timeout: float = 20) -> dict[str, Any]:
-        async with asyncio.timeout(timeout):
-            while not any(message["type"] == type for message in self.controls):
-                await self.step()
-        return next(message for message in self.controls if message["type"] == type)
+from support.v2 import V2
 
 
 async def test_a_socket_opened_while_creating_waits_for_the_shell(api: Api) -> None:

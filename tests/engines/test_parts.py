@@ -78,14 +78,14 @@ def test_a_death_by_memory_is_told_from_a_childs() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "../x", "a/b", ".bin", "a" * 64, "a b", "-a"])
-def test_keys_that_would_be_paths_are_refused(key: str, tmp_path: Path) -> None:
+async def test_keys_that_would_be_paths_are_refused(key: str, tmp_path: Path) -> None:
     with pytest.raises(Invalid):
         object_name(key)
     with pytest.raises(Invalid):
-        HostFiles(tmp_path, tmp_path / "guest", None).forget(key)
+        await HostFiles(tmp_path, tmp_path / "guest", None).forget(key)
 
 
-def test_forgetting_follows_no_link(tmp_path: Path) -> None:
+async def test_forgetting_follows_no_link(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "file").write_text("x")
@@ -95,7 +95,7 @@ def test_forgetting_follows_no_link(tmp_path: Path) -> None:
     (directory / "k2" / "link").symlink_to(kept)
     files = HostFiles(directory, tmp_path / "guest", None)
     for key in ("k1", "k2", "k3"):
-        files.forget(key)
+        await files.forget(key)
     assert (kept / "file").read_text() == "x"
     assert list(directory.iterdir()) == []
 

@@ -31,7 +31,7 @@ def _run(*command: str | Path) -> None:
 
 
 @contextmanager
-def _disk(place: Path) -> Iterator[Path]:
+def disk(place: Path) -> Iterator[Path]:
     """A btrfs of its own in a sparse file; a plain folder where the kernel has none."""
     image, root = place / "disk", place / "root"
     root.mkdir()
@@ -56,7 +56,7 @@ def daemon() -> Iterator[Daemon]:
     place = Path(mkdtemp(prefix="rexec-docker-", dir="/var/tmp"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, place, ignore_errors=True)
-        root = stack.enter_context(_disk(place))
+        root = stack.enter_context(disk(place))
         run = Path(mkdtemp(prefix="rexec-d-", dir="/run"))
         stack.callback(shutil.rmtree, run, ignore_errors=True)
         url, octet = f"unix://{run}/docker.sock", secrets.randbelow(100) + 100
@@ -67,19 +67,23 @@ def daemon() -> Iterator[Daemon]:
         ]  # fmt: skip
         log = stack.enter_context((place / "dockerd.log").open("wb"))
         process = subprocess.Popen(command, stdout=log, stderr=log)
-        stack.callback(_ended, process)
-        deadline = time.monotonic() + _START
-        while subprocess.run(["docker", "-H", url, "version"], check=False, capture_output=True).returncode != 0:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((place / "dockerd.log").read_text()[-3000:])
-            time.sleep(0.2)
+        stack.callback(ended, process)
+        started(url, process, place / "dockerd.log")
         yield Daemon(url, root, process.pid)
         subprocess.run(
             f"docker -H {url} ps -aq | xargs -r docker -H {url} rm -f", shell=True, check=False, capture_output=True
         )
 
 
-def _ended(process: subprocess.Popen[bytes]) -> None:
+def started(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START
+    while subprocess.run(["docker", "-H", url, "version"], check=False, capture_output=True).returncode != 0:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(log.read_text()[-3000:])
+        time.sleep(0.2)
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(timeout=30)

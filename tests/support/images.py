@@ -85,13 +85,14 @@ def unique(program: Path, size: int = 32 << 20) -> bytes:
     return packed.getvalue()
 
 
-def load(url: str, guest: Path) -> None:
-    """All of them into the engine at `url`."""
+def load(url: str, guest: Path, *, few: bool = False) -> None:
+    """All of them into the engine at `url`, or only Debian and the one with a single program."""
     docker = ["docker", "-H", url]
-    for reference, archive in ((DEBIAN, debian()), (ALPINE, alpine())):
+    for reference, archive in ((DEBIAN, debian()), *(() if few else ((ALPINE, alpine()),))):
         subprocess.run([*docker, "import", "-c", 'CMD ["sh"]', archive, reference], check=True, capture_output=True)
     subprocess.run([*docker, "import", "-", STATIC], input=static(guest), check=True, capture_output=True)
-    subprocess.run([*docker, "import", "-c", "VOLUME /data", debian(), VOLUME], check=True, capture_output=True)
+    if not few:
+        subprocess.run([*docker, "import", "-c", "VOLUME /data", debian(), VOLUME], check=True, capture_output=True)
 
 
 def guest_binary() -> Path:

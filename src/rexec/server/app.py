@@ -111,7 +111,8 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
     engine = await stack.enter_async_context(docker_engine(settings, installation))
     host = Host(engine)
     await host.refresh()
-    guests = await stack.enter_async_context(Links(guest_directory(settings), replica(settings)))
+    dial = None if engine.shares_files else engine.dial
+    guests = await stack.enter_async_context(Links(guest_directory(settings), replica(settings), dial))
     clock = utc_now
     tiers, offered = Tiers(settings.tiers, host.capacity), Catalogue(settings.images)
     owned = Containers(

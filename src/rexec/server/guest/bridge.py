@@ -99,7 +99,7 @@ class Trunk(asyncio.Protocol):
             self._transport.write(head + payload)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=READ_SIZE)
 
     def data_received(self, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol, Self
 
@@ -23,6 +24,8 @@ class Engine(Protocol):
     name: str
     host: str
     features: frozenset[Feature]
+    shares_files: bool
+    """Known once it is open: whether guests dial the server's sockets, or `dial` must carry their connections."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -53,6 +56,9 @@ class Engine(Protocol):
 
     async def list(self) -> list[Observation]:
         """Every object of this installation, running or not."""
+
+    async def dial(self, engine_key: str, protocol: asyncio.Protocol) -> None:
+        """Connect `protocol` to the standard streams of a `rexec-guest dial` inside (docs/guest-protocol.md §1.1)."""
 
     def watch(self) -> AsyncIterator[Observation | None]:
         """Changes as they happen, pushed. Reconnects by itself; yields None after every (re)connection, so that the

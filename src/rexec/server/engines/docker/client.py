@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +38,15 @@ def find_url(url: str | None) -> str:
     return "unix://" + next((path for path in paths if Path(path).is_socket()), paths[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A connection that Docker handed over. `early`: what came behind its answer; `release` ends it."""
+
+    transport: asyncio.Transport
+    early: bytes
+    release: Callable[[], None]
+
+
 class Client:
     """A thin wrapper over aiodocker: one request at a time, JSON or streamed."""
 
@@ -45,11 +56,13 @@ class Client:
 
     @property
     def is_local(self) -> bool:
-        """Whether the engine shares our file system and our network."""
+        """Whether the engine shares our network. Whether it sees our files is found out (probe.py)."""
         return self.url.startswith("unix://")
 
     async def __aenter__(self) -> Self:
         self._docker = aiodocker.Docker(self.url, timeout=_ORDINARY)
+        # A hundred are the default; streams of as many containers would leave no connection for a request.
+        self._docker.connector._limit = 0
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -102,6 +115,30 @@ class Client:
         except (aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError) as error:
             raise translate(error) from error
 
+    async def hijack(self, path: str, body: Mapping[str, Any], *, timeout: float) -> Taken:
+        """A POST whose connection becomes a stream both ways."""
+        if self._docker is None:
+            raise Unavailable("the container engine is not connected", code="engine_unavailable")
+        try:
+            async with asyncio.timeout(timeout):
+                response = await self._docker._do_query(
+                    path,
+                    "POST",
+                    data=json.dumps(body),
+                    headers={"Connection": "Upgrade", "Upgrade": "tcp"},
+                    timeout=aiohttp.ClientTimeout(sock_connect=5),
+                    read_until_eof=False,
+                )
+        except (aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise translate(error) from error
+        connection = response.connection
+        if response.status != 101 or connection is None or connection.protocol is None or connection.transport is None:
+            response.close()
+            raise Unavailable("the container engine opened no stream", code="engine_unavailable")
+        early = _Early()
+        connection.protocol.set_parser(early, None)
+        return Taken(connection.transport, bytes(early.data), response.close)
+
     async def lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
         """The objects of a stream of JSON lines."""
         buffer = b""
@@ -113,6 +150,20 @@ class Client:
                     yield json.loads(line)
         if buffer.strip():
             yield json.loads(buffer)
+
+
+class _Early:
+    """Takes what aiohttp has read beyond an answer."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The transport tells that too."""
 
 
 def _encode(body: Any) -> tuple[Any, str]:

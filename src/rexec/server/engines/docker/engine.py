@@ -18,13 +18,15 @@ from rexec.errors import Broken, Conflict, NotFound, TimedOut, Unavailable, Unsu
 from rexec.server.engines.docker import objects
 from rexec.server.engines.docker.client import Client, find_url
 from rexec.server.engines.docker.deaths import ran_out_of_memory
-from rexec.server.engines.docker.files import HostFiles
+from rexec.server.engines.docker.files import Files, HostFiles
 from rexec.server.engines.docker.images import Images
 from rexec.server.engines.docker.logs import LONGEST, last_bytes
 from rexec.server.engines.docker.network import Network
-from rexec.server.engines.docker.probe import Host, probe
+from rexec.server.engines.docker.probe import Host, probe, shares_files
 from rexec.server.engines.docker.rules import NetworkRules
+from rexec.server.engines.docker.volume import VolumeFiles
 from rexec.server.engines.docker.watch import watch
+from rexec.server.engines.docker.wire import open_wire
 from rexec.server.ports.images import ImageSource, ProgressCallback
 from rexec.server.ports.records import Capacity, Enforced, Feature, Image, Limits, Observation, Phase, Spec
 
@@ -57,7 +59,11 @@ class DockerEngine:
         self.features = _ALWAYS
         self._installation = installation
         self._client = Client(find_url(url))
-        self._files = HostFiles(guest_directory.absolute(), guest_binary, shell_bundle)
+        self._directory = guest_directory.absolute()
+        self._guest_binary = guest_binary
+        self._shell_bundle = shell_bundle
+        self._files: Files = HostFiles(self._directory, guest_binary, shell_bundle)
+        self.shares_files = True
         self._images = Images(self._client)
         self._source = images
         self._network = Network(self._client, installation, network)
@@ -71,7 +77,7 @@ class DockerEngine:
             info = await self._client.json("GET", "info")
             self.host = str(info.get("Name") or self.host)
             self._starts = asyncio.Semaphore(2 * max(1, int(info.get("NCPU") or 1)))
-            await asyncio.to_thread(self._files.install)
+            await self._choose_files(info)
             self._probed = await probe(self._client, info, self._installation)
             if self._probed.enforced.disk:
                 self.features = _ALWAYS | {Feature.DISK_LIMIT}
@@ -109,7 +115,7 @@ class DockerEngine:
         path = f"containers/{objects.object_name(spec.engine_key)}"
         async with self._starts:
             await self._network.ensure()
-            mounts = await asyncio.to_thread(self._files.prepare, spec.engine_key, spec.hostname)
+            mounts = await self._files.prepare(spec.engine_key, spec.hostname)
             try:
                 await self._client.json("POST", f"{path}/start", timeout=_CREATE_TIMEOUT)
             except NotFound as error:
@@ -151,7 +157,11 @@ class DockerEngine:
             _log.debug("the object was already gone", engine_key=engine_key)
         except Conflict:
             await self._removed(path)
-        await asyncio.to_thread(self._files.forget, engine_key)
+        await self._files.forget(engine_key)
+
+    async def dial(self, engine_key: str, protocol: asyncio.Protocol) -> None:
+        command = [objects.GUEST_BINARY, "dial"]
+        await open_wire(self._client, objects.object_name(engine_key), command, protocol)
 
     async def inspect(self, engine_key: str) -> Observation:
         try:
@@ -240,6 +250,19 @@ class DockerEngine:
         )
         await self._create_or_adopt(spec, objects.creation(blueprint))
 
+    async def _choose_files(self, info: dict[str, Any]) -> None:
+        """By what this engine sees, not by its address."""
+        self.shares_files = await shares_files(self._client, info, self._directory, self._installation)
+        if not self.shares_files:
+            machine = _ARCHITECTURES.get(str(info.get("Architecture")), str(info.get("Architecture")))
+            binary = self._guest_binary.with_name(f"rexec-guest-{machine}")
+            if not binary.is_file():
+                raise Unsupported(f"there is no guest for the engine's machine: {machine}")
+            own = binary.name == self._guest_binary.name
+            bundle = self._shell_bundle if own else None
+            self._files = VolumeFiles(self._client, self._installation, binary, bundle)
+        await self._files.install()
+
     async def _create_or_adopt(self, spec: Spec, body: dict[str, Any]) -> None:
         """Docker takes a name before the object can be seen: a create that comes second waits until the first, which
         may be that of a server that crashed, has ended either way."""
@@ -304,7 +327,7 @@ class DockerEngine:
         return max(0, int(memory.get("usage") or 0) - int(cache))
 
     async def _disk(self, root: str) -> tuple[int, int]:
-        if not self._client.is_local or not root:
+        if not self.shares_files or not root:
             return 0, 0
         try:
             usage = await asyncio.to_thread(shutil.disk_usage, root)

@@ -6,10 +6,12 @@ and no disk limit covers; ours take their place.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import stat
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Protocol
 
 from rexec.server.engines.docker.objects import GUEST_BINARY, Mount, check_key
 
@@ -17,16 +19,38 @@ _RESOLVER = "127.0.0.11"
 """Docker's own name server inside every container of a user-defined network."""
 
 
+class Files(Protocol):
+    """How the guest, the shell and the names get into containers."""
+
+    async def install(self) -> None:
+        """What all containers share."""
+
+    async def prepare(self, engine_key: str, hostname: str) -> tuple[Mount, ...]:
+        """What one container needs, and the mounts that show it; again is success."""
+
+    async def forget(self, engine_key: str) -> None:
+        """Remove what was kept for one container; missing is success."""
+
+
 class HostFiles:
-    """Everything beneath the guest directory that is the engine's: `<key>/` (whose sockets the server's links make),
-    `.bin/` and `.etc/`. All calls block briefly."""
+    """Implements `Files` for an engine that sees ours. Everything beneath the guest directory that is the engine's:
+    `<key>/` (whose sockets the server's links make), `.bin/` and `.etc/`."""
 
     def __init__(self, directory: Path, guest_binary: Path, shell_bundle: Path | None) -> None:
         self._directory = directory
         self._guest_binary = guest_binary
         self._shell_bundle = shell_bundle
 
-    def install(self) -> None:
+    async def install(self) -> None:
+        await asyncio.to_thread(self._install)
+
+    async def prepare(self, engine_key: str, hostname: str) -> tuple[Mount, ...]:
+        return await asyncio.to_thread(self._prepare, engine_key, hostname)
+
+    async def forget(self, engine_key: str) -> None:
+        await asyncio.to_thread(self._forget, engine_key)
+
+    def _install(self) -> None:
         """The guest's binary at a place that outlives an upgrade of this package, replaced in one step: running
         containers keep the one they started, later starts get the new one."""
         target = self._directory / ".bin" / Path(GUEST_BINARY).name
@@ -41,7 +65,7 @@ class HostFiles:
         finally:
             path.unlink(missing_ok=True)
 
-    def prepare(self, engine_key: str, hostname: str) -> tuple[Mount, ...]:
+    def _prepare(self, engine_key: str, hostname: str) -> tuple[Mount, ...]:
         """Writes what the mounts of one container need; again is success (the directory may be lost in a reboot)."""
         check_key(engine_key)
         sockets = self._directory / engine_key
@@ -65,7 +89,7 @@ class HostFiles:
             mounts.append(Mount(str(self._shell_bundle), "/.rexec/shell"))
         return tuple(mounts)
 
-    def forget(self, engine_key: str) -> None:
+    def _forget(self, engine_key: str) -> None:
         """Remove what was kept for one container, following nothing; missing is success."""
         check_key(engine_key)
         for path in (self._directory / engine_key, self._directory / ".etc" / engine_key):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from rexec.errors import Broken, Invalid
 from rexec.server.ports.records import Enforced, Image, Limits, Observation, Phase, Spec
@@ -47,14 +47,19 @@ _PHASES = {
     "initialized": Phase.CREATED,
 }
 _KILLED = 137
+_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+"""What Docker itself keeps from being written; a list of ours takes the place of its."""
+_ENGINES_OWN = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+"""Files of the engine's host in every container, beyond the disk limit, where ours cannot take their place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A host path seen read-only inside."""
+    """A host path, or a volume, seen read-only inside."""
 
     source: str
     target: str
+    kind: Literal["bind", "volume"] = "bind"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +124,14 @@ def _host_config(blueprint: Blueprint) -> dict[str, Any]:
         "NetworkMode": blueprint.network,
         "IpcMode": "private",
         "Mounts": [
-            {"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": True}
+            {"Type": mount.kind, "Source": mount.source, "Target": mount.target, "ReadOnly": True}
             for mount in blueprint.mounts
         ],
     }
     if blueprint.size_bytes is not None:
         config["StorageOpt"] = {"size": str(blueprint.size_bytes)}
+    if any(mount.kind == "volume" for mount in blueprint.mounts):
+        config["ReadonlyPaths"] = [*_READONLY, *_ENGINES_OWN]
     if blueprint.volumes:
         config["Tmpfs"] = dict.fromkeys(blueprint.volumes, f"rw,exec,mode=0755,size={blueprint.spec.limits.disk_mb}m")
     if blueprint.dns:

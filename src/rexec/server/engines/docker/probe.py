@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
+import re
 import secrets
-import tarfile
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from rexec.errors import OutOfSpace, RexecError
+from rexec.errors import Broken, Invalid, NotFound, OutOfSpace, RexecError
 from rexec.server.engines.docker.client import Client
-from rexec.server.engines.docker.objects import INSTALLATION
+from rexec.server.engines.docker.throwaway import packed, throwaway
 from rexec.server.ports.records import Enforced
-from rexec.server.ports.reference import LOCAL_REGISTRY
 
 _log = structlog.get_logger(__name__)
 _MIB = 1 << 20
 _LIMIT = 24 * _MIB
 _OVER = 40 * _MIB
 _ROOM = 4 * _MIB
-_EMPTY = f"{LOCAL_REGISTRY}/empty:probe"
+_READ = 4096
+_APART = re.compile("kata|runsc", re.IGNORECASE)
+"""Runtimes whose containers cannot connect to a socket of the host."""
 _COUNTS_IMAGE = frozenset({"btrfs", "zfs"})
 """Drivers whose limit is on the whole file system of a container, the image's files included."""
 
@@ -61,49 +62,47 @@ async def probe(client: Client, info: dict[str, Any], installation: str) -> Host
     return Host(enforced, counts_image=driver in _COUNTS_IMAGE, driver=driver, degraded=tuple(degraded))
 
 
+async def shares_files(client: Client, info: dict[str, Any], directory: Path, installation: str) -> bool:
+    """Whether a container sees what we write here and can connect to a socket in it, so that guests may dial us."""
+    if _APART.search(str(info.get("DefaultRuntime"))):
+        return False
+    token = secrets.token_hex(16)
+    place = directory / f".probe-{token}"
+    await asyncio.to_thread(_leave, place, token)
+    mount = {"Type": "bind", "Source": str(place), "Target": "/probe", "ReadOnly": True}
+    try:
+        async with throwaway(client, installation, {"Mounts": [mount]}) as name:
+            path = f"containers/{name}/archive"
+            async with client.stream("GET", path, params={"path": "/probe/token"}, timeout=30) as response:
+                return token.encode() in await response.content.read(_READ)
+    except (Invalid, NotFound, Broken) as error:
+        _log.debug("the engine does not see our files", error=error.message)
+        return False
+    finally:
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+
+def _leave(place: Path, token: str) -> None:
+    place.mkdir(parents=True)
+    (place / "token").write_text(token)
+
+
 async def _disk_limit_bites(client: Client, installation: str) -> tuple[bool, str]:
-    name = f"rexec-probe-{secrets.token_hex(6)}"
     try:
-        await _ensure_empty_image(client)
-        body = {
-            "Image": _EMPTY,
-            "Cmd": ["/none"],
-            "Labels": {f"{INSTALLATION}.probe": installation},
-            "HostConfig": {"StorageOpt": {"size": str(_LIMIT)}, "NetworkMode": "none"},
-        }
-        await client.json("POST", "containers/create", params={"name": name}, body=body)
-    except RexecError as error:
-        return False, error.message
-    try:
-        await _upload(client, name, _ROOM)
-        await _upload(client, name, _OVER)
+        async with throwaway(client, installation, {"StorageOpt": {"size": str(_LIMIT)}}) as name:
+            await _upload(client, name, _ROOM)
+            await _upload(client, name, _OVER)
     except OutOfSpace:
         return True, ""
     except RexecError as error:
         return False, error.message
-    finally:
-        await client.json("DELETE", f"containers/{name}", params={"force": 1, "v": 1})
     return False, "a limit was accepted and not kept"
 
 
 async def _upload(client: Client, name: str, size: int) -> None:
     """Random bytes, since a file system may compress others away."""
-    await client.json("PUT", f"containers/{name}/archive", params={"path": "/"}, body=_tar("filler", os.urandom(size)))
-
-
-async def _ensure_empty_image(client: Client) -> None:
-    params = {"fromSrc": "-", "repo": _EMPTY.rpartition(":")[0], "tag": _EMPTY.rpartition(":")[2]}
-    async with client.stream("POST", "images/create", params=params, body=_tar("rexec", b""), timeout=60) as response:
-        await response.read()
-
-
-def _tar(name: str, content: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        entry = tarfile.TarInfo(name)
-        entry.size = len(content)
-        archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
+    body = packed("filler", os.urandom(size))
+    await client.json("PUT", f"containers/{name}/archive", params={"path": "/"}, body=body)
 
 
 async def _swap_here(client: Client) -> bool:
