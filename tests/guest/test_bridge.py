@@ -109,7 +109,8 @@ async def test_what_is_not_read_is_held_back_and_hinders_no_other() -> None:
                 sent += len(payload) if (kind, lane) == (b"d", 1) else 0
                 granted += int.from_bytes(payload, "big") if kind == b"w" else 0
         assert (sent, granted) == (WINDOW + 100, 2 * WINDOW)
-        to_other.close()
+        for end in (writer, to_other):
+            end.transport.abort()
 
 
 async def test_a_closed_lane_is_closed_there_and_a_new_wire_follows_a_lost_one() -> None:
@@ -128,6 +129,7 @@ async def test_a_closed_lane_is_closed_there_and_a_new_wire_follows_a_lost_one()
         _, third = await opened.dial()
         assert far.wires == 2
         assert not third.is_closing()
+        third.transport.abort()
         assert await far.next() == (b"o", 1, b"")
 
 
