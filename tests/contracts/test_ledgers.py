@@ -140,3 +140,13 @@ async def test_counters_count_together_and_keys_are_made_once(url: str, database
         assert await tx.counters.read("k", 7) == 40
         assert await tx.counters.trim(NOW) == 1
         assert await tx.counters.read("k", 7) == 0
+
+
+async def test_a_quarantine_remembers_when_it_began(database: SqlDatabase) -> None:
+    async with database.transaction() as tx:
+        assert await tx.quarantine.enter("k", NOW) == NOW
+        assert await tx.quarantine.enter("k", NOW + timedelta(days=1)) == NOW
+        assert await tx.quarantine.all() == {"k": NOW}
+        await tx.quarantine.leave("k")
+        await tx.quarantine.leave("k")
+        assert await tx.quarantine.all() == {}

@@ -98,11 +98,25 @@ def admin_token(*, reset: Annotated[bool, Parameter(help="End the present one an
 
 
 @app.command
-def doctor() -> None:
+def doctor(
+    *,
+    adopt: Annotated[str | None, Parameter(help="Make a container of this quarantined engine object.")] = None,
+    owner: Annotated[str | None, Parameter(help="Whose it becomes; the first admin's if not given.")] = None,
+    purge: Annotated[str | None, Parameter(help="Remove this quarantined engine object now.")] = None,
+) -> None:
     """Check what a server needs on this machine. Ends with 1 when something essential is missing."""
-    from rexec.cli.local import examine
+    from rexec.cli import local
 
-    findings = finish(examine(load_settings()))
+    settings = load_settings()
+    if adopt is not None:
+        row = finish(local.adopt(settings, adopt.removeprefix("rexec-"), owner))
+        _out.print(f"rexec-{row.engine_key} is the container {row.name} ({row.id}) now, stopped", markup=False)
+        return
+    if purge is not None:
+        finish(local.purge(settings, purge.removeprefix("rexec-")))
+        _out.print(f"rexec-{purge.removeprefix('rexec-')} is removed", markup=False)
+        return
+    findings = finish(local.examine(settings))
     for finding in findings:
         sign = {"ok": "[green]ok[/green]  ", "note": "[yellow]note[/yellow]", "bad": "[red]bad[/red] "}[finding.kind]
         _out.print(f"{sign}  {finding.text}")

@@ -10,10 +10,11 @@ from typing import Literal
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rexec.errors import RexecError
-from rexec.server.app import docker_engine, installation_of, open_accounts, open_store
+from rexec.server.app import docker_engine, installation_of, open_accounts, open_quarantine, open_store
 from rexec.server.core.catalogue import CUSTOM, Catalogue
+from rexec.server.core.quarantine import Stray
 from rexec.server.engines.docker import DockerEngine
-from rexec.server.ports.records import Image, Phase, PullProgress
+from rexec.server.ports.records import ContainerRow, Image, PullProgress
 from rexec.server.settings import Settings
 
 
@@ -85,9 +86,28 @@ async def examine(settings: Settings) -> list[Finding]:
         image = await engine.image(settings.default_image)
         here = Finding("ok", f"image: {settings.default_image} is here")
         findings.append(here if image else Finding("note", f"image: {settings.default_image} is not here yet"))
-        for seen in await engine.list():
-            async with database.reading() as tx:
-                known = await tx.containers.by_engine_key(seen.engine_key)
-            if known is None and seen.phase is not Phase.MISSING:
-                findings.append(Finding("note", f"quarantined: no container is known for rexec-{seen.engine_key}"))
+    async with AsyncExitStack() as stack:
+        quarantine, _ = await open_quarantine(settings, stack)
+        findings += [Finding("note", _told(stray)) for stray in await quarantine.strays()]
     return findings
+
+
+def _told(stray: Stray) -> str:
+    key = stray.observation.engine_key
+    return (
+        f"quarantined: no container is known for rexec-{key} (since {stray.since:%Y-%m-%d %H:%M} UTC). It is removed "
+        f"after {stray.until:%Y-%m-%d %H:%M} UTC; rexec doctor --adopt {key} keeps it, --purge {key} removes it now"
+    )
+
+
+async def adopt(settings: Settings, engine_key: str, owner: str | None) -> ContainerRow:
+    async with AsyncExitStack() as stack:
+        quarantine, _ = await open_quarantine(settings, stack)
+        return await quarantine.adopt(engine_key, owner)
+
+
+async def purge(settings: Settings, engine_key: str) -> None:
+    """Raises `NotFound` for what is no stray."""
+    async with AsyncExitStack() as stack:
+        quarantine, _ = await open_quarantine(settings, stack)
+        await quarantine.purge(engine_key)

@@ -34,6 +34,7 @@ from rexec.server.core.events import Events
 from rexec.server.core.host import Host
 from rexec.server.core.idempotency import Idempotency
 from rexec.server.core.inside import Inside
+from rexec.server.core.quarantine import Quarantine
 from rexec.server.core.ratelimit import RateLimits
 from rexec.server.core.reconciler import Reconciler
 from rexec.server.core.secrets import KEY_BYTES, Secrets
@@ -115,9 +116,8 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
     guests = await stack.enter_async_context(Links(guest_directory(settings), replica(settings), dial))
     clock = utc_now
     tiers, offered = Tiers(settings.tiers, host.capacity), Catalogue(settings.images)
-    owned = Containers(
-        database, bus, engine, clock, host=host, tiers=tiers, catalogue=offered, secrets=Secrets(environment_key)
-    )
+    secrets = Secrets(environment_key)
+    owned = Containers(database, bus, engine, clock, host=host, tiers=tiers, catalogue=offered, secrets=secrets)
     access = Access(database, clock, jwt_key)
     services = Services(
         settings=settings,
@@ -148,6 +148,7 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
     sweep = Sweep(
         database, bus, engine, guests, clock,
         settings=settings, host=host, tiers=tiers, containers=owned, creation=creation, reconciler=reconciler,
+        quarantine=Quarantine(database, engine, clock, secrets, settings.quarantine_days),
     )  # fmt: skip
     given = settings.admin_token.get_secret_value() if settings.admin_token else None
     made = await services.accounts.bootstrap(given)
@@ -210,6 +211,14 @@ async def installation_of(database: Database) -> str:
     """What this installation's engine objects are labelled with."""
     async with database.transaction() as tx:
         return (await tx.keys.get_or_create("installation", os.urandom(8).hex().encode())).decode()
+
+
+async def open_quarantine(settings: Settings, stack: AsyncExitStack) -> tuple[Quarantine, DockerEngine]:
+    """For the command line, beside a server or without one."""
+    _, database = await open_store(settings, stack)
+    installation, _, environment_key = await _keys(database)
+    engine = await stack.enter_async_context(docker_engine(settings, installation))
+    return Quarantine(database, engine, utc_now, Secrets(environment_key), settings.quarantine_days), engine
 
 
 async def open_accounts(settings: Settings, stack: AsyncExitStack) -> Accounts:

@@ -164,6 +164,8 @@ class Settings(BaseSettings):
     event_days: int = 7
     events_per_user: int = 10_000
     error_seconds: int = _DAY
+    quarantine_days: float = 30
+    """How long objects of ours that no container is known for are kept, stopped."""
 
     @field_validator("bind")
     @classmethod

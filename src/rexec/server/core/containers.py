@@ -18,7 +18,7 @@ from rexec.server.core.clock import Clock
 from rexec.server.core.describe import describe
 from rexec.server.core.events import PROGRESS, progress_of
 from rexec.server.core.host import Host
-from rexec.server.core.lifecycle import tell, transition
+from rexec.server.core.lifecycle import check, tell, transition, wrong_state
 from rexec.server.core.progress import MESSAGES
 from rexec.server.core.secrets import Secrets
 from rexec.server.core.tiers import Tiers
@@ -155,6 +155,7 @@ class Containers:
         async with self._database.transaction() as tx:
             row = await self._locked(tx, principal, reference)
             idle = row.status not in (Status.RUNNING, Status.PAUSED)
+            check(row, "start")
             if row.status in (Status.STOPPED, Status.ERROR):
                 await self._admission.room(tx, principal, again=row)
                 now = self._clock()
@@ -166,8 +167,6 @@ class Containers:
                 )
             elif row.status is Status.PAUSED:
                 row = await self._aim(tx, row, Target.RUNNING)
-            elif row.status is Status.STOPPING:
-                raise _wrong_state(row, "start")
         row = await self._settled(row, Status.RUNNING, timeout)
         recreated = idle and row.reason == Reason.RECREATED
         return row, Outcome(recreated=recreated, data_kept=not recreated)
@@ -175,8 +174,7 @@ class Containers:
     async def stop(self, principal: Principal, reference: str, timeout: float) -> ContainerRow:
         async with self._database.transaction() as tx:
             row = await self._locked(tx, principal, reference)
-            if row.status in (Status.CREATING, Status.ERROR):
-                raise _wrong_state(row, "stop")
+            check(row, "stop")
             if row.status not in (Status.STOPPED, Status.STOPPING):
                 row = _current(
                     await transition(tx, row, Status.STOPPING, self._clock(), target=Target.STOPPED, reason=Reason.USER)
@@ -351,8 +349,7 @@ class Containers:
         wanted = Status(target)
         async with self._database.transaction() as tx:
             row = await self._locked(tx, principal, reference)
-            if row.status not in (Status.RUNNING, Status.PAUSED):
-                raise _wrong_state(row, verb)
+            check(row, verb)
             if row.target is not target:
                 row = await self._aim(tx, row, target)
         return await self._settled(row, wanted, timeout)
@@ -383,7 +380,7 @@ class Containers:
     async def _resize(self, row: ContainerRow, limits: Limits) -> None:
         """The engine's object, if there is one: where it is gone, the next start makes it by the row."""
         if row.status in (Status.CREATING, Status.STARTING):
-            raise _wrong_state(row, "resize")
+            raise wrong_state(row, "resize")
         if row.engine_id is None:
             return
         if Feature.LIVE_RESIZE not in self._engine.features:
@@ -409,7 +406,3 @@ def _current(row: ContainerRow | None) -> ContainerRow:
     if row is None:
         raise Conflict("the container was changed meanwhile; try again", code="changed_meanwhile")
     return row
-
-
-def _wrong_state(row: ContainerRow, verb: str) -> Conflict:
-    return Conflict(f"cannot {verb} a container that is {row.status}", code="wrong_state", status=str(row.status))

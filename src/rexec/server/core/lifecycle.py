@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from rexec.errors import Broken
+from rexec.errors import Broken, Conflict
 from rexec.server.core.describe import describe
 from rexec.server.ports.records import ContainerRow, Observation, Phase, Reason, Status, Target
 from rexec.server.ports.store import Transaction
@@ -50,6 +50,26 @@ _PLANS: Mapping[Status, Mapping[Target, Action]] = {
     Status.ERROR: {},
     Status.DELETED: {},
 }
+
+
+_SWITCHED = frozenset({Status.RUNNING, Status.PAUSED})
+REFUSED: Mapping[str, frozenset[Status]] = {
+    "start": frozenset({Status.STOPPING}),
+    "stop": frozenset({Status.CREATING, Status.ERROR}),
+    "pause": frozenset(Status) - _SWITCHED,
+    "resume": frozenset(Status) - _SWITCHED,
+}
+"""Where what a user asks for is a conflict with where the container is."""
+
+
+def check(row: ContainerRow, verb: str) -> None:
+    """Raises `Conflict` (`wrong_state`)."""
+    if row.status in REFUSED[verb]:
+        raise wrong_state(row, verb)
+
+
+def wrong_state(row: ContainerRow, verb: str) -> Conflict:
+    return Conflict(f"cannot {verb} a container that is {row.status}", code="wrong_state", status=str(row.status))
 
 
 def plan(status: Status, target: Target) -> Action:

@@ -10,12 +10,13 @@ from typing import Self
 import structlog
 
 from rexec.errors import RexecError, Unavailable
-from rexec.server.core.clock import Clock
+from rexec.server.core.clock import Clock, rfc3339
 from rexec.server.core.containers import Containers
 from rexec.server.core.creation import Creation
 from rexec.server.core.describe import describe
 from rexec.server.core.host import Host
 from rexec.server.core.lifecycle import ended, tell, transition
+from rexec.server.core.quarantine import Quarantine
 from rexec.server.core.reconciler import Reconciler
 from rexec.server.core.tasks import Tasks
 from rexec.server.core.tiers import Tiers
@@ -30,6 +31,7 @@ _log = structlog.get_logger(__name__)
 _TICK = 1.0
 _TRIM_EVERY = 3600.0
 _BATCH = 200
+_EVENTS = 10_000
 _WARNING = timedelta(minutes=5)
 _IDEMPOTENCY = timedelta(hours=24)
 _ALIVE = (Status.RUNNING, Status.PAUSED)
@@ -41,6 +43,7 @@ class Sweep:
     def __init__(
         self, database: Database, bus: Bus, engine: Engine, guests: Guests, clock: Clock, *, settings: Settings,
         host: Host, tiers: Tiers, containers: Containers, creation: Creation, reconciler: Reconciler,
+        quarantine: Quarantine,
     ) -> None:  # fmt: skip
         self._database = database
         self._bus = bus
@@ -53,7 +56,10 @@ class Sweep:
         self._containers = containers
         self._creation = creation
         self._reconciler = reconciler
+        self._quarantine = quarantine
         self._warned: set[tuple[str, str]] = set()
+        self._missed: set[str] = set()
+        """Ends that were seen while the reconciler had the container in its hands: looked at again."""
         self._due = asyncio.Event()
         self._stack = AsyncExitStack()
 
@@ -87,7 +93,7 @@ class Sweep:
             if observation is not None:
                 await self.observed(observation)
         for key in seen.keys() - rows.keys():
-            await self._unknown(seen[key])
+            await self._quarantine.take(seen[key])
 
     async def observed(self, observation: Observation) -> None:
         """Bring a row up to what the engine was seen to do by itself."""
@@ -97,7 +103,11 @@ class Sweep:
             row = await tx.containers.by_engine_key(observation.engine_key)
         if observation.phase is Phase.MISSING and (row is None or row.deleted_at is not None):
             await self._guests.forget(observation.engine_key)
-        if row is None or self._reconciler.busy(row.id) or row.deleted_at is not None:
+        if row is None or row.deleted_at is not None:
+            return
+        if self._reconciler.busy(row.id):
+            if observation.phase in (Phase.EXITED, Phase.MISSING):
+                self._missed.add(row.engine_key)
             return
         if row.status in _ALIVE:
             await self._alive(row, observation)
@@ -143,16 +153,6 @@ class Sweep:
         if moved is not None:
             _log.info("seen", container_id=row.id, status=str(status), reason=reason)
 
-    async def _unknown(self, observation: Observation) -> None:
-        """Ours by its labels, but no row knows it: kept, stopped, unless our own log shows that it was deleted."""
-        async with self._database.reading() as tx:
-            row = await tx.containers.by_engine_key(observation.engine_key)
-        if row is not None and row.deleted_at is not None:
-            await self._engine.delete(observation.engine_key)
-        elif row is None and observation.phase in (Phase.RUNNING, Phase.PAUSED):
-            _log.warning("an unknown container is quarantined", engine_key=observation.engine_key)
-            await self._engine.stop(observation.engine_key, 0)
-
     async def _watch(self) -> None:
         async for observation in self._engine.watch():
             if observation is None:
@@ -181,15 +181,21 @@ class Sweep:
         turn = 0
         while True:
             with suppress(RexecError):
-                if turn % 10 == 0:
+                if turn % 5 == 0:
                     await self._host.refresh()
+                await self._look_again()
                 await self._write_uses()
                 await self._expire()
                 if turn % 30 == 0:
-                    await self._idle()
+                    await self.idle()
                     await self._end_guests()
             turn += 1
             await asyncio.sleep(_TICK)
+
+    async def _look_again(self) -> None:
+        missed, self._missed = self._missed, set()
+        for key in missed:
+            await self.observed(await self._engine.inspect(key))
 
     async def _write_uses(self) -> None:
         used, self._containers.used = self._containers.used, {}
@@ -202,14 +208,26 @@ class Sweep:
         async with self._database.reading() as tx:
             rows = await tx.containers.overdue(now + _WARNING, _BATCH)
         for row in rows:
+            await self._warn(row)
             if row.expires_at is not None and row.expires_at <= now:
                 await self._end(row, Reason.EXPIRED, "The session of this container is over.")
-            elif (row.id, str(row.expires_at)) not in self._warned:
-                self._warned.add((row.id, str(row.expires_at)))
-                async with self._database.transaction() as tx:
-                    await tell(tx, row, "container_expiring", describe(row, now), now)
 
-    async def _idle(self) -> None:
+    async def _warn(self, row: ContainerRow) -> None:
+        """Once for every end, by whichever server comes first; also when the end is here already, by a clock that
+        jumped or a server that was away."""
+        ending = (row.id, rfc3339(row.expires_at) if row.expires_at else "")
+        if ending in self._warned:
+            return
+        now = self._clock()
+        async with self._database.transaction() as tx:
+            await tx.users.lock(row.user_id)
+            told = await tx.events.of_container(row.id, 0, _EVENTS)
+            ends = [event.data.get("expires_at") for event in told if event.type == "container_expiring"]
+            if ending[1] not in ends:
+                await tell(tx, row, "container_expiring", describe(row, now), now)
+        self._warned.add(ending)
+
+    async def idle(self) -> None:
         """Stop what nobody used for longer than its owner's tier lets it idle."""
         allowed = {name: self._tiers.of(name).idle_seconds for name in self._tiers.names}
         if not any(allowed.values()):

@@ -246,6 +246,8 @@ class Observation:
     finished_at: datetime | None = None
     error: str | None = None
     enforced: Enforced = Enforced()
+    image: str | None = None
+    limits: Limits | None = None
     labels: dict[str, str] = field(default_factory=dict)
 
 

@@ -173,6 +173,17 @@ class Keys(Protocol):
         """What is stored under `name`, after storing `value` if nothing was."""
 
 
+class Quarantine(Protocol):
+    """Since when objects that no container is known for have been noticed."""
+
+    async def enter(self, engine_key: str, now: datetime) -> datetime:
+        """When it was first noticed: `now` if not before."""
+
+    async def leave(self, engine_key: str) -> None: ...
+
+    async def all(self) -> dict[str, datetime]: ...
+
+
 class Counters(Protocol):
     """Fixed-window counters for rate limits, shared by replicas."""
 
@@ -193,6 +204,7 @@ class Transaction(Protocol):
     idempotency: Idempotency
     keys: Keys
     counters: Counters
+    quarantine: Quarantine
 
     def after_commit(self, *topics: str) -> None:
         """Publish these topics on the bus once this has committed; nothing when it does not."""

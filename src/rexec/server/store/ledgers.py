@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rexec.server.ports.records import IdempotencyRow
-from rexec.server.store.tables import counters, idempotency, keys
+from rexec.server.store.tables import counters, idempotency, keys, quarantine
 
 
 def _upsert(connection: AsyncConnection, table: Table) -> Any:
@@ -65,6 +65,27 @@ class SqlKeys:
         await self._connection.execute(inserting)
         kept = (await self._connection.execute(select(keys.c.value).where(keys.c.name == name))).scalar_one()
         return bytes(kept)
+
+
+class SqlQuarantine:
+    """Implements `ports.store.Quarantine`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def enter(self, engine_key: str, now: datetime) -> datetime:
+        inserting = _upsert(self._connection, quarantine).values(engine_key=engine_key, since=now)
+        await self._connection.execute(inserting.on_conflict_do_nothing())
+        kept = select(quarantine.c.since).where(quarantine.c.engine_key == engine_key)
+        since: datetime = (await self._connection.execute(kept)).scalar_one()
+        return since
+
+    async def leave(self, engine_key: str) -> None:
+        await self._connection.execute(delete(quarantine).where(quarantine.c.engine_key == engine_key))
+
+    async def all(self) -> dict[str, datetime]:
+        found = await self._connection.execute(select(quarantine.c.engine_key, quarantine.c.since))
+        return {row.engine_key: row.since for row in found}
 
 
 class SqlCounters:

@@ -20,4 +20,5 @@ def upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    # Several heads: steps that do not depend on one another may be written side by side.
+    command.upgrade(config, "heads")

@@ -166,6 +166,13 @@ keys = Table(
     Column("value", LargeBinary, nullable=False),
 )
 
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("engine_key", String(64), primary_key=True),
+    Column("since", UtcTime, nullable=False),
+)
+
 counters = Table(
     "counters",
     metadata,

@@ -10,6 +10,7 @@ from rexec.server.ports.store import (
     Events,
     Idempotency,
     Keys,
+    Quarantine,
     Sessions,
     Tokens,
     Users,
@@ -17,7 +18,7 @@ from rexec.server.ports.store import (
 from rexec.server.store.accounts import SqlSessions, SqlTokens, SqlUsers
 from rexec.server.store.containers import SqlContainers
 from rexec.server.store.events import SqlEvents
-from rexec.server.store.ledgers import SqlCounters, SqlIdempotency, SqlKeys
+from rexec.server.store.ledgers import SqlCounters, SqlIdempotency, SqlKeys, SqlQuarantine
 
 
 class SqlTransaction:
@@ -32,6 +33,7 @@ class SqlTransaction:
         self.idempotency: Idempotency = SqlIdempotency(connection)
         self.keys: Keys = SqlKeys(connection)
         self.counters: Counters = SqlCounters(connection)
+        self.quarantine: Quarantine = SqlQuarantine(connection)
         self.topics: dict[str, None] = {}
 
     def after_commit(self, *topics: str) -> None:

@@ -167,6 +167,8 @@ def inspected(answer: Mapping[str, Any]) -> Observation:
         finished_at=_time(state.get("FinishedAt")) if ended else None,
         error=state.get("Error") or None,
         enforced=_read(labels.get(ENFORCED, "")),
+        image=(answer.get("Config") or {}).get("Image"),
+        limits=_limits(answer.get("HostConfig") or {}),
         labels=dict(labels),
     )
 
@@ -197,6 +199,17 @@ def described(ref: str, answer: Mapping[str, Any]) -> Image:
         size_bytes=int(answer.get("Size") or 0),
         architecture=str(answer.get("Architecture") or "unknown"),
         environment={name: value for name, _, value in pairs},
+    )
+
+
+def _limits(config: Mapping[str, Any]) -> Limits:
+    """As `creation` wrote them; what Docker does not tell is the least that there is."""
+    disk = int((config.get("StorageOpt") or {}).get("size") or 0)
+    return Limits(
+        memory_mb=int(config.get("Memory") or 0) // _MIB or 256,
+        cpu_millis=int(config.get("NanoCpus") or 0) // 1_000_000 or 250,
+        disk_mb=disk // _MIB or 1024,
+        pids=int(config.get("PidsLimit") or 0) or 512,
     )
 
 
