@@ -6,10 +6,12 @@ import shutil
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from support.client import Api
+from support.person import sign_in
 
+expect.set_options(timeout=60_000)
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -37,7 +39,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture
 async def context(browser: Browser, api: Api) -> AsyncIterator[BrowserContext]:
     context = await browser.new_context(base_url=api.url, viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     yield context
     await context.close()
 
@@ -49,8 +51,5 @@ async def page(context: BrowserContext) -> Page:
 
 @pytest.fixture
 async def signed_in(page: Page, api: Api) -> Page:
-    await page.goto("/")
-    await page.fill("input[name=token]", api.token)
-    await page.click("text=Sign in")
-    await page.wait_for_selector("#new")
+    await sign_in(page, api.token)
     return page

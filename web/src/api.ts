@@ -1,4 +1,5 @@
 export type Status = "creating" | "running" | "paused" | "stopping" | "stopped" | "starting" | "error";
+export type Verb = "start" | "stop" | "pause" | "resume" | "renew";
 
 export interface Container {
   id: string;
@@ -20,18 +21,31 @@ export interface Container {
 export interface Range {
   default: number;
   max: number;
+  min: number;
+}
+
+export type SizeName = "memory_mb" | "cpu_shares" | "disk_mb";
+
+export interface Limits extends Record<SizeName, Range> {
+  containers: number | null;
+  session_seconds: number | null;
+  creates_per_minute: number | null;
+  requests_per_minute: number | null;
+  sockets: number | null;
+  terminals: number | null;
 }
 
 export interface Profile {
-  user: { id: string; username: string; tier: string; is_admin?: boolean; guest?: boolean };
-  limits: { containers: number | null; memory_mb: Range; cpu_shares: Range; disk_mb: Range };
+  user: { id: string; username: string; tier: string; guest: boolean; is_admin: boolean; expires_at?: string };
+  limits: Limits;
   usage: { containers: number };
 }
 
 export interface ImageEntry {
   name: string;
-  aliases: string[];
-  present?: boolean;
+  category: string;
+  description: string;
+  present?: boolean | null;
 }
 
 export interface RoleEntry {
@@ -39,36 +53,51 @@ export interface RoleEntry {
   description?: string;
 }
 
-/** An error body of the contract, as an exception. */
+/** An error body of the contract, as an exception. Status 0: the server did not answer. */
 export class ApiError extends Error {
+  readonly code: string;
+  readonly details: { field: string; message: string }[];
+
   constructor(
     readonly status: number,
-    message: string,
-    readonly code: string,
     readonly body: Record<string, unknown>,
   ) {
-    super(message);
+    super(String(body.error ?? "the server did not answer"));
+    this.code = String(body.code ?? "");
+    this.details = (body.details ?? []) as { field: string; message: string }[];
   }
 }
 
-async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
-  const response = await fetch(path, {
-    method,
-    credentials: "same-origin",
-    headers: body === undefined ? {} : { "Content-Type": "application/json" },
-    body: body === undefined ? undefined : JSON.stringify(body),
+let ahead = 0;
+
+/** Now by the server's clock: what its times are compared with. */
+export function serverNow(): number {
+  return Date.now() + ahead;
+}
+
+async function call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+  if (body !== undefined) headers = { ...headers, "Content-Type": "application/json" };
+  const sent = body === undefined ? null : JSON.stringify(body);
+  const response = await fetch(path, { method, credentials: "same-origin", headers, body: sent }).catch(() => {
+    throw new ApiError(0, {});
   });
+  const date = Date.parse(response.headers.get("Date") ?? "");
+  if (!Number.isNaN(date) && Math.abs(date - Date.now()) > 2000) ahead = date - Date.now();
   const answer = (await response.json().catch(() => ({}))) as Record<string, unknown>;
-  if (!response.ok) throw new ApiError(response.status, explain(answer, response), String(answer.code ?? ""), answer);
+  if (!response.ok) throw new ApiError(response.status, { error: response.statusText, ...answer });
   return answer as T;
 }
 
-function explain(answer: Record<string, unknown>, response: Response): string {
-  const details = answer.details as { field: string; message: string }[] | undefined;
-  const parts = [String(answer.error ?? response.statusText)];
-  for (const detail of details ?? []) parts.push(`${detail.field}: ${detail.message}`);
-  if (typeof answer.message === "string") parts.push(answer.message);
-  return parts.join(" · ");
+async function allContainers(): Promise<Container[]> {
+  const all: Container[] = [];
+  let cursor: string | undefined;
+  do {
+    const query = cursor === undefined ? "" : `?cursor=${encodeURIComponent(cursor)}`;
+    const page = await call<{ containers: Container[]; next_cursor?: string }>("GET", `/api/containers${query}`);
+    all.push(...page.containers);
+    cursor = page.next_cursor;
+  } while (cursor !== undefined);
+  return all;
 }
 
 const at = (id: string) => `/api/containers/${encodeURIComponent(id)}`;
@@ -78,12 +107,14 @@ export const api = {
   signIn: (token: string) => call<unknown>("POST", "/api/auth/session", { token }),
   signOut: () => call<unknown>("DELETE", "/api/auth/session"),
   guest: (username: string) => call<{ token: string }>("POST", "/api/auth/guest", { username }),
-  containers: () => call<{ containers: Container[]; limit: number | null }>("GET", "/api/containers"),
+  containers: allContainers,
+  container: (id: string) => call<Container>("GET", at(id)),
   images: () => call<{ images: ImageEntry[] }>("GET", "/api/images"),
   roles: () => call<{ roles: RoleEntry[] }>("GET", "/api/roles"),
-  create: (wanted: Record<string, unknown>) => call<Container>("POST", "/api/containers", wanted),
+  create: (wanted: Record<string, unknown>, key: string) =>
+    call<Container>("POST", "/api/containers", wanted, { "Idempotency-Key": key }),
   remove: (id: string) => call<unknown>("DELETE", at(id)),
-  act: (id: string, verb: "start" | "stop" | "pause" | "resume") => call<unknown>("POST", `${at(id)}/${verb}`, {}),
+  act: (id: string, verb: Verb) => call<unknown>("POST", `${at(id)}/${verb}`),
 };
 
 export function socketUrl(path: string): string {

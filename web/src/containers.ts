@@ -1,157 +1,191 @@
 import { api, ApiError, type Container, type Profile } from "./api";
+import { Countdown } from "./clock";
 import { createDialog } from "./create";
-import { h } from "./dom";
+import { h, setText } from "./dom";
 import { Events, type Message } from "./events";
-
-const ENDED = "Your session has ended. Sign in again.";
+import { Limits } from "./limits";
+import { Row } from "./row";
+import { duration, ENDED, explain, secondsUntil, why } from "./words";
 
 export interface ContainersCallbacks {
   open(container: Container): void;
+  signOut(): void;
   signedOut(reason: string): void;
 }
 
 /** The list of one's containers, live. */
 export class ContainersView {
   readonly element: HTMLElement;
-  private readonly rows = new Map<string, Container>();
+  private readonly rows = new Map<string, Row>();
   private readonly list = h("ul", { class: "containers" });
-  private readonly trouble = h("p", { class: "trouble", role: "alert" });
+  private readonly empty = h("p", { class: "empty", hidden: true }, "No containers yet. Make one: it takes a moment.");
+  private readonly trouble = h("p", { class: "error banner", role: "alert" });
+  private readonly said = h("p", { class: "unseen", role: "status" });
   private readonly usage = h("span", { class: "usage" });
-  private readonly connection = h("span", { class: "connection", title: "live" });
+  private readonly connection = h("span", { class: "connection", role: "img" });
+  private readonly fresh = h("button", { class: "primary", id: "new", onclick: () => void this.attempt(() => this.create()) }, "New container");
+  private readonly accountEnds = new Countdown("account ends in ");
+  private readonly limits: Limits;
   private readonly events: Events;
-  private limit: number | null = null;
+  /** What came while the list was being asked for: it is newer than parts of the answer. */
+  private missed: Message[] | null = null;
 
   constructor(
     private readonly profile: Profile,
     private readonly on: ContainersCallbacks,
+    welcome: HTMLElement | null,
   ) {
-    const who = `${profile.user.username} · ${profile.user.tier}`;
+    this.limits = new Limits(profile);
+    this.accountEnds.set(profile.user.expires_at);
+    this.connected(false);
     this.element = h(
       "main",
       { class: "list" },
       h(
         "header",
         {},
-        h("h1", {}, h("img", { src: "/icon.svg", alt: "", width: 28 }), "Rexec"),
+        h("h1", {}, h("img", { src: "/icon.svg", alt: "", width: 28, height: 28 }), "Rexec"),
         this.connection,
         this.usage,
-        h("span", { class: "who" }, who),
-        h("button", { onclick: () => this.signOut() }, "Sign out"),
-        h("button", { class: "primary", id: "new", onclick: () => this.guard(() => this.create()) }, "New container"),
+        h("span", { class: "who" }, `${profile.user.username} · ${profile.user.tier}`),
+        this.accountEnds.element,
+        h("button", { onclick: () => on.signOut() }, "Sign out"),
+        this.fresh,
       ),
+      welcome,
       this.trouble,
+      this.said,
       this.list,
+      this.empty,
+      this.limits.element,
     );
     this.events = new Events({
-      message: (message) => this.apply(message),
-      refresh: () => void this.guard(() => this.refresh()),
-      connected: (up) => this.connection.classList.toggle("up", up),
+      message: (message) => (this.missed === null ? this.apply(message) : this.missed.push(message)),
+      refresh: () => void this.attempt(() => this.refresh()),
+      connected: (up) => this.connected(up),
       signedOut: () => on.signedOut(ENDED),
     });
   }
 
   close(): void {
     this.events.close();
+    this.accountEnds.stop();
+    for (const row of this.rows.values()) row.leave();
   }
 
-  private async guard(work: () => Promise<unknown>): Promise<void> {
-    this.trouble.textContent = "";
+  private connected(up: boolean): void {
+    const text = up ? "Live" : "Not connected, trying again";
+    this.connection.classList.toggle("up", up);
+    this.connection.setAttribute("aria-label", text);
+    this.connection.title = text;
+  }
+
+  private async attempt(work: () => Promise<unknown>): Promise<void> {
+    setText(this.trouble, "");
     try {
       await work();
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) this.on.signedOut(ENDED);
-      else this.trouble.textContent = (error as Error).message;
+      else setText(this.trouble, explain(error));
     }
   }
 
   private async refresh(): Promise<void> {
-    const answer = await api.containers();
-    this.limit = answer.limit;
-    this.rows.clear();
-    for (const container of answer.containers) this.rows.set(container.id, container);
-    this.draw();
+    this.missed ??= [];
+    try {
+      const containers = await api.containers();
+      const present = new Set(containers.map(({ id }) => id));
+      for (const id of this.rows.keys()) if (!present.has(id)) this.drop(id);
+      for (const container of containers) this.put(container);
+    } finally {
+      const missed = this.missed;
+      this.missed = null;
+      for (const message of missed) this.apply(message);
+      this.arrange();
+    }
   }
 
   private async create(): Promise<void> {
     const [{ images }, { roles }] = await Promise.all([api.images(), api.roles()]);
-    const dialog = createDialog(this.profile, images, roles, (container) => this.begin(container));
+    const dialog = createDialog(this.profile, images, roles, {
+      // Events of its progress may have come before the answer.
+      created: (container) => !this.rows.has(container.id) && this.put(container),
+      signedOut: () => this.on.signedOut(ENDED),
+    });
     this.element.append(dialog);
     dialog.showModal();
   }
 
-  private async signOut(): Promise<void> {
-    await api.signOut().catch(() => undefined);
-    this.on.signedOut("");
-  }
-
-  /** The answer of a create; events of its progress may have come before it. */
-  private begin(container: Container): void {
-    if (!this.rows.has(container.id)) this.put(container);
-  }
-
   private put(container: Container): void {
-    this.rows.set(container.id, { ...this.rows.get(container.id), ...container });
-    this.draw();
+    const row = this.rows.get(container.id);
+    if (row) row.show(container);
+    else {
+      const made = new Row(container, {
+        open: this.on.open,
+        attempt: (work) => this.attempt(work),
+        renewable: (shown) => this.renewable(shown),
+      });
+      this.rows.set(container.id, made);
+      this.arrange();
+    }
+    this.count();
+  }
+
+  private drop(id: string): void {
+    const row = this.rows.get(id);
+    if (row === undefined) return;
+    const focused = row.element.contains(document.activeElement);
+    row.leave();
+    row.element.remove();
+    this.rows.delete(id);
+    this.count();
+    if (focused) this.fresh.focus();
+  }
+
+  /** Newest first; only what is out of place is moved. */
+  private arrange(): void {
+    const rows = [...this.rows.values()].sort((a, b) => b.container.created_at.localeCompare(a.container.created_at));
+    rows.forEach(({ element }, index) => {
+      if (this.list.children[index] !== element) this.list.insertBefore(element, this.list.children[index] ?? null);
+    });
+    this.count();
+  }
+
+  private count(): void {
+    const counted = [...this.rows.values()].map(({ container }) => container).filter(({ status }) => status !== "error");
+    const limit = this.profile.limits.containers;
+    const { length } = counted;
+    setText(this.usage, limit === null ? `${length} container${length === 1 ? "" : "s"}` : `${length} of ${limit} containers`);
+    this.limits.use(counted);
+    this.empty.hidden = this.rows.size > 0;
   }
 
   private apply(message: Message): void {
     const data = message.data as unknown as Container;
+    const row = this.rows.get(data.id);
     if (message.type === "container_deleted") {
-      this.rows.delete(data.id);
-      this.draw();
+      if (row) setText(this.said, `${row.container.name} is deleted.`);
+      this.drop(data.id);
     } else if (message.type === "container_progress") {
-      const row = this.rows.get(data.id);
-      if (row) this.put({ ...row, stage: data.stage, progress: data.progress, message: data.message });
+      if (row) row.show({ ...row.container, stage: data.stage, progress: data.progress, message: data.message });
     } else if (message.type.startsWith("container_")) {
+      this.announce(message.type, data, row?.container);
       this.put(data);
     }
   }
 
-  private draw(): void {
-    const rows = [...this.rows.values()].sort((a, b) => b.created_at.localeCompare(a.created_at));
-    const counted = rows.filter((row) => row.status !== "error").length;
-    this.usage.textContent = this.limit ? `${counted} of ${this.limit} containers` : `${counted} containers`;
-    this.list.replaceChildren(...rows.map((row) => this.item(row)));
-    if (rows.length === 0) this.list.append(h("li", { class: "empty" }, "No containers yet. Make one: it takes a moment."));
-  }
-
-  private item(row: Container): HTMLElement {
-    const { memory_mb, cpu_shares, disk_mb } = row.resources;
-    const facts = [row.custom_image ?? row.image, row.role, `${memory_mb} MB`, `${cpu_shares / 1000} cores`, `${disk_mb} MB disk`];
-    const note = [row.reason, row.message].filter(Boolean).join(": ");
-    const creating = row.status === "creating" || row.status === "starting";
-    return h(
-      "li",
-      { class: "container", "data-id": row.id, "data-status": row.status },
-      h("div", { class: "title" }, h("strong", {}, row.name), h("span", { class: `badge ${row.status}` }, row.status)),
-      h("div", { class: "facts" }, facts.filter(Boolean).join(" · ")),
-      creating && h("progress", { max: 100, value: row.progress ?? 0 }),
-      creating
-        ? h("div", { class: "note" }, `${row.stage ?? ""} ${row.progress ?? 0} % ${row.message ?? ""}`)
-        : note !== "" && row.status !== "running" && h("div", { class: "note" }, note),
-      h("div", { class: "actions" }, ...this.actions(row)),
-    );
-  }
-
-  private actions(row: Container): HTMLElement[] {
-    const button = (label: string, work: () => Promise<unknown>, kind = "") =>
-      h("button", { class: kind, onclick: () => this.guard(work) }, label);
-    const verbs: HTMLElement[] = [];
-    if (row.status === "running" || row.status === "creating") {
-      verbs.push(h("button", { class: "primary", onclick: () => this.on.open(row) }, "Terminal"));
+  /** For who listens instead of looking. */
+  private announce(type: string, now: Container, before: Container | undefined): void {
+    if (type === "container_expiring" && now.expires_at) {
+      setText(this.said, `${now.name} ends in ${duration(secondsUntil(now.expires_at))}.`);
+    } else if (before !== undefined && before.status !== now.status) {
+      setText(this.said, [`${now.name} is ${now.status}`, why(now)].filter(Boolean).join(": "));
     }
-    if (row.status === "running") verbs.push(button("Stop", () => api.act(row.id, "stop")));
-    if (row.status === "paused") verbs.push(button("Resume", () => api.act(row.id, "resume")));
-    if (row.status === "stopped" || row.status === "error") verbs.push(button("Start", () => api.act(row.id, "start")));
-    verbs.push(
-      button(
-        "Delete",
-        async () => {
-          if (confirm(`Delete ${row.name} and everything in it?`)) await api.remove(row.id);
-        },
-        "danger",
-      ),
-    );
-    return verbs;
+  }
+
+  /** A guest's containers never outlive its account. */
+  private renewable({ expires_at }: Container): boolean {
+    const account = this.profile.user.expires_at;
+    return !expires_at || !account || Date.parse(expires_at) < Date.parse(account);
   }
 }

@@ -21,6 +21,7 @@ export class Events {
   private seq = 0;
   private socket: WebSocket | null = null;
   private closed = false;
+  private calledOff: () => void = () => undefined;
   private readonly backoff = new Backoff();
 
   constructor(private readonly on: EventsCallbacks) {
@@ -29,6 +30,7 @@ export class Events {
 
   close(): void {
     this.closed = true;
+    this.calledOff();
     this.socket?.close();
   }
 
@@ -36,13 +38,13 @@ export class Events {
     const socket = new WebSocket(socketUrl(this.seq ? `/ws/events?since=${this.seq}` : "/ws/events"), ["rexec.v1"]);
     this.socket = socket;
     socket.onopen = () => {
-      this.backoff.reset();
       this.on.connected(true);
       this.on.refresh();
     };
     socket.onmessage = (event: MessageEvent<string>) => {
+      this.backoff.reset();
       const message = JSON.parse(event.data) as Message;
-      if (message.seq !== undefined) this.seq = Math.max(this.seq, message.seq);
+      if (message.seq !== undefined) this.seq = message.type === "reset" ? message.seq : Math.max(this.seq, message.seq);
       if (message.type === "reset") this.on.refresh();
       else this.on.message(message);
     };
@@ -50,7 +52,7 @@ export class Events {
       if (this.closed) return;
       this.on.connected(false);
       if (event.code === 4401) this.on.signedOut();
-      else setTimeout(() => this.connect(), this.backoff.next());
+      else this.calledOff = this.backoff.again(() => this.connect());
     };
   }
 }

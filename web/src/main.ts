@@ -1,74 +1,113 @@
-import { api, ApiError, type Container, type Profile } from "./api";
+import { api, ApiError } from "./api";
+import { confirmed } from "./confirm";
 import { ContainersView } from "./containers";
 import { h } from "./dom";
 import { signIn } from "./signin";
 import "./style.css";
-import type { Terminal } from "./terminal";
+import { ENDED, explain } from "./words";
 
-const ENDED = "Your session has ended. Sign in again.";
 const app = document.getElementById("app") as HTMLElement;
+const SIGNED_IN = "signed-in";
 let leave: () => void = () => undefined;
+let turn = 0;
+let guestToken: string | undefined;
 
-function show(element: HTMLElement, onLeave: () => void = () => undefined): void {
+function show(title: string, element: HTMLElement, onLeave: () => void = () => undefined): void {
   leave();
   leave = onLeave;
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
+  document.title = title === "" ? "Rexec" : `${title} · Rexec`;
   app.replaceChildren(element);
 }
 
+/** A reason is told only where there was a session: who comes for the first time lost nothing. */
 function showSignIn(reason = ""): void {
-  show(signIn(reason, () => void start()));
-}
-
-function showContainers(profile: Profile): void {
-  const view = new ContainersView(profile, {
-    open: (container) => {
-      location.hash = `#/containers/${container.id}`;
-    },
-    signedOut: (reason) => {
-      if (reason === "") sessionStorage.removeItem("signed-in");
-      showSignIn(reason);
-    },
-  });
-  show(view.element, () => view.close());
-}
-
-async function showTerminal(id: string, name: string): Promise<void> {
-  const state = h("span", { class: "state", role: "status" });
-  const place = h("div", { class: "screen" });
-  const back = h("button", { onclick: () => (location.hash = "") }, "← Containers");
-  const element = h("main", { class: "terminal" }, h("header", {}, back, h("strong", {}, name), state), place);
-  let terminal: Terminal | null = null;
-  let left = false;
-  show(element, () => {
-    left = true;
-    terminal?.close();
-  });
-  const { Terminal } = await import("./terminal");
-  if (left) return;
-  terminal = new Terminal(id, "main", place, {
-    state: (text) => (state.textContent = text),
-    ended: (text) => (state.textContent = text),
-    signedOut: () => showSignIn(ENDED),
-  });
+  turn++;
+  const told = reason === ENDED && sessionStorage.getItem(SIGNED_IN) === null ? "" : reason;
+  sessionStorage.removeItem(SIGNED_IN);
+  const signedIn = (token?: string) => {
+    guestToken = token;
+    void start();
+  };
+  show("", signIn(told, { signedIn }));
+  app.querySelector("input")?.focus();
 }
 
 async function start(): Promise<void> {
+  const mine = ++turn;
   try {
     const profile = await api.profile();
-    sessionStorage.setItem("signed-in", "yes");
+    if (mine !== turn) return;
+    sessionStorage.setItem(SIGNED_IN, "yes");
     const id = /^#\/containers\/([\w-]+)$/.exec(location.hash)?.[1];
-    if (id === undefined) showContainers(profile);
-    else await showTerminal(id, await nameOf(id));
+    if (id !== undefined) return await showShell(id, mine);
+    const view = new ContainersView(
+      profile,
+      {
+        open: (container) => (location.hash = `#/containers/${container.id}`),
+        signOut: () => void signOut(profile.user.guest),
+        signedOut: showSignIn,
+      },
+      welcome(),
+    );
+    show("", view.element, () => view.close());
   } catch (error) {
-    const unknown = error instanceof ApiError && error.status === 401;
-    const ended = sessionStorage.getItem("signed-in") !== null;
-    showSignIn(unknown ? (ended ? ENDED : "") : (error as Error).message);
+    if (mine === turn) failed(error);
   }
 }
 
-async function nameOf(id: string): Promise<string> {
-  const { containers } = await api.containers();
-  return containers.find((container: Container) => container.id === id)?.name ?? id;
+async function showShell(id: string, mine: number): Promise<void> {
+  const [container, { ShellView }] = await Promise.all([api.container(id), import("./shell")]);
+  if (mine !== turn) return;
+  const view = new ShellView(container, { back: () => (location.hash = ""), signedOut: showSignIn });
+  show(container.name, view.element, () => view.close());
+  view.open();
+}
+
+function failed(error: unknown): void {
+  const status = error instanceof ApiError ? error.status : -1;
+  if (status === 404) location.hash = "";
+  else if (status === 401) showSignIn(ENDED);
+  else if (status === 403) showSignIn(explain(error));
+  else {
+    const again = h("button", { class: "primary", onclick: () => void start() }, "Try again");
+    show("", h("main", { class: "signin" }, h("p", { class: "notice", role: "alert" }, explain(error)), again));
+  }
+}
+
+async function signOut(guest: boolean): Promise<void> {
+  const text = "A guest comes back with its token only. Without it, the account and its container are out of reach.";
+  if (guest && !(await confirmed("Sign out?", text, "Sign out"))) return;
+  await api.signOut().catch(() => undefined);
+  sessionStorage.removeItem(SIGNED_IN);
+  guestToken = undefined;
+  location.hash = "";
+  showSignIn();
+}
+
+/** A new guest's token, told once. */
+function welcome(): HTMLElement | null {
+  if (guestToken === undefined) return null;
+  const token = guestToken;
+  const dismiss = () => {
+    guestToken = undefined;
+    element.remove();
+  };
+  const shown = h("input", { readonly: true, value: token, "aria-label": "Your token" });
+  const copy = h("button", { onclick: () => void copied(shown).then((done) => done && (copy.textContent = "Copied")) }, "Copy");
+  const element = h(
+    "section",
+    { class: "notice welcome", "aria-label": "Your token" },
+    h("p", {}, "Welcome. This token is the only way back in from elsewhere, or after you sign out. It is shown once."),
+    h("div", { class: "copy" }, shown, copy, h("button", { onclick: dismiss }, "Done")),
+  );
+  return element;
+}
+
+/** Over plain http browsers have no clipboard for pages: then it is selected. */
+async function copied(input: HTMLInputElement): Promise<boolean> {
+  input.select();
+  return navigator.clipboard === undefined ? false : navigator.clipboard.writeText(input.value).then(() => true, () => false);
 }
 
 window.addEventListener("hashchange", () => void start());

@@ -1,5 +1,4 @@
 import { FitAddon } from "@xterm/addon-fit";
-import { SearchAddon } from "@xterm/addon-search";
 import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { WebglAddon } from "@xterm/addon-webgl";
@@ -9,19 +8,27 @@ import { socketUrl } from "./api";
 import { Backoff } from "./backoff";
 
 const ACK_EVERY = 64 * 1024;
+const INPUT_FRAME = 32 * 1024;
+const PING_EVERY = 15_000;
+/** Silence after a ping that means a connection that nobody told us is cut. */
+const SILENCE = 40_000;
 
 type Control =
   | { type: "ready"; terminal: string; epoch: string; offset: number }
   | { type: "restore"; length: number }
   | { type: "lagged"; from: number; to: number }
   | { type: "exit"; code: number; reason: string }
-  | { type: "waiting" | "container_status"; message?: string; data?: string }
-  | { type: "resized" | "pong" | "error"; message?: string; error?: string };
+  | { type: "container_status"; data: string; message: string; progress: number }
+  | { type: "error"; error: string; code: string }
+  | { type: "resized" | "pong" | "stats" };
 
 export interface TerminalCallbacks {
+  /** What the person waits for; empty when the shell listens. */
   state(text: string): void;
-  /** The shell ended or can't be had; no more attempts are made. */
-  ended(text: string): void;
+  /** The shell ended. */
+  exited(code: number, reason: string): void;
+  /** No terminal can be had: `status` as over HTTP. */
+  refused(status: number, reason: string): void;
   signedOut(): void;
 }
 
@@ -35,16 +42,18 @@ export class Terminal {
     scrollback: 10_000,
     theme: { background: "#0b0e13", foreground: "#e6edf3", cursor: "#5eead4", selectionBackground: "#2f4858" },
   });
-  readonly search = new SearchAddon();
   private readonly fit = new FitAddon();
   private readonly encoder = new TextEncoder();
   private readonly backoff = new Backoff();
   private readonly observer: ResizeObserver;
+  private readonly pings: ReturnType<typeof setInterval>;
+  private calledOff: () => void = () => undefined;
   private socket: WebSocket | null = null;
   private epoch: string | null = null;
   private offset = 0;
   private acked = 0;
   private uncounted = 0;
+  private heard = 0;
   private done = false;
 
   constructor(
@@ -54,11 +63,47 @@ export class Terminal {
     private readonly on: TerminalCallbacks,
   ) {
     this.xterm.loadAddon(this.fit);
-    this.xterm.loadAddon(this.search);
     this.xterm.loadAddon(new Unicode11Addon());
     this.xterm.loadAddon(new WebLinksAddon());
     this.xterm.unicode.activeVersion = "11";
     this.xterm.open(place);
+    this.drawFast();
+    this.fit.fit();
+    this.observer = new ResizeObserver(() => this.fit.fit());
+    this.observer.observe(place);
+    this.xterm.onData((text) => this.sendBytes(this.encoder.encode(text)));
+    this.xterm.onBinary((text) => this.sendBytes(Uint8Array.from(text, (c) => c.charCodeAt(0))));
+    this.xterm.onResize(({ cols, rows }) => this.send({ type: "resize", cols, rows }));
+    this.pings = setInterval(() => this.ping(), PING_EVERY);
+    this.connect();
+    this.xterm.focus();
+  }
+
+  /** As if typed. */
+  type(text: string): void {
+    this.xterm.input(text);
+    this.xterm.focus();
+  }
+
+  /** Attach anew, after an end: who asks for a shell that ended is told of its end again. */
+  again(): void {
+    this.done = false;
+    this.epoch = null;
+    this.xterm.reset();
+    this.connect();
+    this.xterm.focus();
+  }
+
+  close(): void {
+    this.done = true;
+    clearInterval(this.pings);
+    this.calledOff();
+    this.observer.disconnect();
+    this.socket?.close();
+    this.xterm.dispose();
+  }
+
+  private drawFast(): void {
     try {
       const webgl = new WebglAddon();
       webgl.onContextLoss(() => webgl.dispose());
@@ -66,21 +111,6 @@ export class Terminal {
     } catch {
       // No WebGL here: xterm draws with the DOM.
     }
-    this.fit.fit();
-    this.observer = new ResizeObserver(() => this.fit.fit());
-    this.observer.observe(place);
-    this.xterm.onData((text) => this.sendBytes(this.encoder.encode(text)));
-    this.xterm.onBinary((text) => this.sendBytes(Uint8Array.from(text, (c) => c.charCodeAt(0))));
-    this.xterm.onResize(({ cols, rows }) => this.send({ type: "resize", cols, rows }));
-    this.connect();
-    this.xterm.focus();
-  }
-
-  close(): void {
-    this.done = true;
-    this.observer.disconnect();
-    this.socket?.close();
-    this.xterm.dispose();
   }
 
   private connect(): void {
@@ -89,15 +119,30 @@ export class Terminal {
       query.set("epoch", this.epoch);
       query.set("since", String(this.offset));
     }
-    this.on.state("connecting…");
+    this.on.state(this.epoch === null ? "connecting…" : "reconnecting…");
     const socket = new WebSocket(socketUrl(`/ws/terminal/${encodeURIComponent(this.container)}?${query}`), ["rexec.v2"]);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
+    this.heard = Date.now();
     socket.onmessage = (event: MessageEvent<ArrayBuffer | string>) => {
+      if (socket !== this.socket) return;
+      this.heard = Date.now();
       if (typeof event.data === "string") this.control(JSON.parse(event.data) as Control);
       else this.output(new Uint8Array(event.data));
     };
-    socket.onclose = (event) => this.closed(event);
+    socket.onclose = (event) => socket === this.socket && this.closed(event.code, event.reason);
+  }
+
+  private ping(): void {
+    if (this.socket?.readyState !== WebSocket.OPEN) return;
+    if (Date.now() - this.heard > SILENCE) this.cut(this.socket);
+    else this.send({ type: "ping" });
+  }
+
+  private cut(socket: WebSocket): void {
+    this.socket = null;
+    socket.close();
+    this.closed(1006, "");
   }
 
   private output(bytes: Uint8Array): void {
@@ -105,7 +150,9 @@ export class Terminal {
     this.uncounted -= skipped;
     this.offset += bytes.length - skipped;
     const reached = this.offset;
+    const socket = this.socket;
     this.xterm.write(bytes, () => {
+      if (socket !== this.socket || reached <= this.acked) return;
       if (reached - this.acked >= ACK_EVERY || reached === this.offset) {
         this.acked = reached;
         this.send({ type: "ack", offset: reached });
@@ -116,12 +163,7 @@ export class Terminal {
   private control(message: Control): void {
     switch (message.type) {
       case "ready":
-        if (this.epoch !== null && this.epoch !== message.epoch) this.xterm.reset();
-        this.epoch = message.epoch;
-        this.offset = this.acked = message.offset;
-        this.uncounted = 0;
-        this.backoff.reset();
-        this.on.state("");
+        this.attached(message.epoch, message.offset);
         break;
       case "restore":
         this.uncounted += message.length;
@@ -132,40 +174,44 @@ export class Terminal {
         this.on.state(`skipped ${message.to - message.from} bytes of output`);
         break;
       case "exit":
-        this.finish(`The shell ended (${message.reason}, code ${message.code}).`);
+        this.done = true;
+        this.on.exited(message.code, message.reason);
         break;
-      case "waiting":
       case "container_status":
-        this.on.state(message.message ?? message.data ?? "waiting…");
+        this.on.state(message.data === "creating" ? `${message.message} · ${message.progress} %` : message.message || `${message.data}…`);
         break;
       case "error":
-        this.on.state(message.message ?? message.error ?? "error");
+        this.on.state(message.error);
         break;
     }
   }
 
-  private closed(event: CloseEvent): void {
-    if (this.done) return;
-    if (event.code === 4401) {
-      this.done = true;
-      this.on.signedOut();
-    } else if (event.code >= 4400 && event.code < 4500 && event.code !== 4429) {
-      this.finish(event.reason || "The terminal was refused.");
-    } else {
-      this.on.state("reconnecting…");
-      setTimeout(() => !this.done && this.connect(), this.backoff.next());
-    }
+  private attached(epoch: string, offset: number): void {
+    if (this.epoch !== epoch || this.offset !== offset) this.xterm.reset();
+    this.epoch = epoch;
+    this.offset = this.acked = offset;
+    this.uncounted = 0;
+    this.backoff.reset();
+    this.on.state("");
   }
 
-  private finish(text: string): void {
-    this.done = true;
-    this.on.state("");
-    this.on.ended(text);
+  private closed(code: number, reason: string): void {
+    if (this.done) return;
+    if (code === 4401) {
+      this.done = true;
+      this.on.signedOut();
+    } else if (code >= 4400 && code < 4500 && code !== 4408 && code !== 4429) {
+      this.done = true;
+      this.on.refused(code - 4000, reason);
+    } else {
+      this.on.state(code === 4429 ? `${reason}: trying again…` : "reconnecting…");
+      this.calledOff = this.backoff.again(() => this.connect());
+    }
   }
 
   private sendBytes(bytes: Uint8Array): void {
-    for (let start = 0; start < bytes.length; start += 32 * 1024) {
-      if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(bytes.slice(start, start + 32 * 1024));
+    for (let start = 0; start < bytes.length; start += INPUT_FRAME) {
+      if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(bytes.slice(start, start + INPUT_FRAME));
     }
   }
 

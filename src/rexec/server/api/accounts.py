@@ -215,4 +215,6 @@ async def tiers(services: S, principal: P) -> Response:
 
 
 def _secure(request: Request, services: Services) -> bool:
-    return request.url.scheme == "https" or (services.settings.public_url or "").startswith("https:")
+    """Whether the browser is at https: behind a proxy only its Origin tells."""
+    told = (services.settings.public_url, request.headers.get("origin"))
+    return request.url.scheme == "https" or any((url or "").startswith("https:") for url in told)

@@ -1,0 +1,94 @@
+import { ApiError, serverNow, type Container, type SizeName } from "./api";
+
+/** What the page says, in one place: reasons, sizes, times and errors as plain words. */
+
+export const ENDED = "Your session has ended. Sign in again.";
+
+const REASONS: Record<string, string> = {
+  user: "Stopped by you",
+  expired: "Its session ended",
+  idle: "Stopped because nobody used it",
+  exited: "It ended by itself",
+  killed: "Killed from outside",
+  lost: "Lost by the engine",
+  out_of_memory: "Out of memory",
+  disk_full: "Its disk is full",
+  image_not_found: "There is no such image",
+  pull_failed: "The image could not be fetched",
+  setup_failed: "It could not be set up",
+  engine_error: "The engine refused",
+  engine_restarted: "The engine was restarted",
+  recreated: "It was made anew",
+};
+
+const RULES: Record<string, string> = {
+  name: "1 to 64 letters, digits, hyphens or underscores; the first one a letter or digit",
+  username: "2 to 30 letters, digits, hyphens or underscores",
+};
+
+/** Why a container is as it is; empty where nothing needs an explanation. */
+export function why(row: Container): string {
+  if (row.status === "running" || row.status === "paused") return "";
+  const reason = row.reason ? (REASONS[row.reason] ?? row.reason.replaceAll("_", " ")) : "";
+  return [reason, row.message].filter(Boolean).join(": ");
+}
+
+export function megabytes(mb: number): string {
+  return mb >= 1024 ? `${Number((mb / 1024).toFixed(1))} GB` : `${mb} MB`;
+}
+
+export function cores(millicores: number): string {
+  return millicores === 1000 ? "1 core" : `${Number((millicores / 1000).toFixed(2))} cores`;
+}
+
+export function size(name: SizeName, value: number): string {
+  return name === "cpu_shares" ? cores(value) : megabytes(value);
+}
+
+/** `49 h 59 min`, `4 min`, `12 s`. */
+export function duration(seconds: number): string {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  const days = Math.floor(s / 86_400);
+  const hours = Math.floor((s % 86_400) / 3600);
+  const minutes = Math.floor((s % 3600) / 60);
+  if (days >= 3) return `${days} days`;
+  const all = days * 24 + hours;
+  return all > 0 ? `${all} h ${minutes} min` : `${minutes} min`;
+}
+
+export function secondsUntil(time: string): number {
+  return (Date.parse(time) - serverNow()) / 1000;
+}
+
+/** Whether a name may be asked for; the server decides. */
+export function nameable(name: string): boolean {
+  return name === "" || /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/.test(name);
+}
+
+export function rule(field: string): string {
+  return sentence(RULES[field] ?? "");
+}
+
+/** What an error says about one field, as a sentence. */
+export function aboutField(field: string, message: string): string {
+  return sentence(/pattern|at least|at most \d+ char/.test(message) ? (RULES[field] ?? message) : message);
+}
+
+export function explain(error: unknown): string {
+  if (!(error instanceof ApiError)) return sentence((error as Error).message);
+  const seconds = Number(error.body.retry_after);
+  const later = Number.isFinite(seconds) && seconds > 0 ? ` Try again in ${duration(seconds)}.` : "";
+  if (error.status === 0) return "The server does not answer. Is it running, and are you online?";
+  if (error.status === 401) return "This token is unknown, has expired or was revoked.";
+  if (error.code === "container_limit_reached") {
+    return `You have ${String(error.body.current)} of ${String(error.body.limit)} containers: delete one first.`;
+  }
+  if (error.status === 429) return `That was too often.${later}`;
+  return sentence(error.message) + later;
+}
+
+export function sentence(text: string): string {
+  const begun = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
+}
