@@ -58,9 +58,10 @@ class Attached:
             await self.socket.send(json.dumps({"type": "ack", "offset": self.offset}))
 
     async def until(self, wanted: bytes) -> None:
-        seen = b""
-        while wanted not in seen:
-            seen = (seen + await self.read())[-4096:]
+        """It may be the first word of a large frame, or lie over two."""
+        kept = b""
+        while wanted not in (seen := kept + await self.read()):
+            kept = seen[-len(wanted) :]
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 import { api, ApiError, type Container, type ImageEntry, type Profile, type Range, type RoleEntry, type SizeName } from "./api";
 import { field, h, type Control, type Field } from "./dom";
 import { Complaints } from "./form";
-import { nameable, rule, size } from "./words";
+import { NAME_RULE, nameable, size } from "./words";
 
 const SIZES: [name: SizeName, label: string][] = [
   ["memory_mb", "Memory, MB"],
@@ -61,7 +61,7 @@ export function createDialog(profile: Profile, images: ImageEntry[], roles: Role
   const create = async (event: Event) => {
     event.preventDefault();
     complaints.clear();
-    if (!nameable(name.control.value.trim())) name.complain(rule("name"));
+    if (!nameable(name.control.value.trim())) name.complain(NAME_RULE);
     for (const each of sizes) each.complain(outside(each.control, profile.limits[each.control.name as SizeName]));
     const wrong = dialog.querySelector<HTMLElement>("[aria-invalid]");
     if (wrong !== null) return wrong.focus();

@@ -1,7 +1,7 @@
 import { ApiError } from "./api";
 import type { Field } from "./dom";
 import { h, setText } from "./dom";
-import { aboutField, explain } from "./words";
+import { explain, sentence } from "./words";
 
 /** Where a form's errors go: next to the field they are about, else above its buttons. */
 export class Complaints {
@@ -35,7 +35,7 @@ export class Complaints {
 function complaints(error: unknown): { name: string; message: string }[] {
   if (error instanceof ApiError) {
     if (error.details.length > 0) {
-      return error.details.map(({ field, message }) => ({ name: field, message: aboutField(field, message) }));
+      return error.details.map(({ field, message }) => ({ name: field, message: sentence(message) }));
     }
     const name = ABOUT[error.code];
     if (name !== undefined) return [{ name, message: explain(error) }];

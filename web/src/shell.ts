@@ -59,7 +59,7 @@ export class ShellView {
   open(): void {
     this.terminal = new Terminal(this.container.id, "main", this.place, {
       state: (text) => setText(this.state, text),
-      exited: (code, reason) => this.exited(code, reason),
+      exited: (code, reason) => void this.exited(code, reason),
       refused: (status, reason) => void this.refused(status, reason),
       signedOut: () => this.on.signedOut(ENDED),
     });
@@ -82,10 +82,12 @@ export class ShellView {
     if (this.terminal) this.terminal.xterm.options.screenReaderMode = wanted;
   }
 
-  private exited(code: number, reason: string): void {
+  /** A shell that ends with its container is not what a person wants to hear of. */
+  private async exited(code: number, reason: string): Promise<void> {
     const text = ENDS[reason];
-    if (text === undefined) void this.refused(409, reason);
-    else this.tell(`${text}${reason === "exited" ? ` with code ${code}` : ""}.`, "New shell", async () => undefined);
+    const row = await this.settled().catch(() => null);
+    if (text === undefined || row?.status !== "running") return this.refused(409, reason);
+    this.tell(`${text}${reason === "exited" ? ` with code ${code}` : ""}.`, "New shell", async () => undefined);
   }
 
   /** Says why, and offers what helps. */

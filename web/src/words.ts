@@ -21,10 +21,7 @@ const REASONS: Record<string, string> = {
   recreated: "It was made anew",
 };
 
-const RULES: Record<string, string> = {
-  name: "1 to 64 letters, digits, hyphens or underscores; the first one a letter or digit",
-  username: "2 to 30 letters, digits, hyphens or underscores",
-};
+export const NAME_RULE = "Must have 1 to 64 letters, digits, hyphens or underscores, the first one a letter or digit.";
 
 /** Why a container is as it is; empty where nothing needs an explanation. */
 export function why(row: Container): string {
@@ -64,15 +61,6 @@ export function secondsUntil(time: string): number {
 /** Whether a name may be asked for; the server decides. */
 export function nameable(name: string): boolean {
   return name === "" || /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/.test(name);
-}
-
-export function rule(field: string): string {
-  return sentence(RULES[field] ?? "");
-}
-
-/** What an error says about one field, as a sentence. */
-export function aboutField(field: string, message: string): string {
-  return sentence(/pattern|at least|at most \d+ char/.test(message) ? (RULES[field] ?? message) : message);
 }
 
 export function explain(error: unknown): string {

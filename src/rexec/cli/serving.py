@@ -107,10 +107,14 @@ def _welcome(settings: Settings, address: str, token: str | None) -> None:
     _out.print(f"\n[bold]Rexec[/bold] is at {address} (data in {settings.data_dir})")
     if token is not None:
         _out.print(f"Admin token, shown this once:\n  {token}", markup=False)
+    elif settings.admin_token is None:
+        reset = f"{sys.executable} -m rexec.cli admin-token --reset"
+        _out.print(f"The admin token was shown at the first start; for a new one:\n  {reset}", markup=False)
+    held = token or ("$TOKEN" if settings.admin_token is None else "$REXEC_ADMIN_TOKEN")
     body = json.dumps({"image": settings.default_image})
     _out.print(
-        "Create a container:\n"
-        f'  curl -s {address}/api/containers -H "Authorization: Bearer {token or "$REXEC_ADMIN_TOKEN"}" '
+        f"Open it in a browser and sign in with the token, or create a container:\n"
+        f'  curl -s {address}/api/containers -H "Authorization: Bearer {held}" '
         f"-H 'Content-Type: application/json' -d '{body}'\n",
         markup=False,
     )
