@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
 
-from rexec.errors import Unavailable
+from rexec.errors import Broken, Unavailable
 from rexec.server.bus import LocalBus
-from rexec.server.store import SqlDatabase
+from rexec.server.store import SqlDatabase, migrations
 from rexec.server.store.engines import open_writer, parse
+from rexec.server.store.schema import HEAD
 from rexec.server.store.tables import metadata
 
 MIGRATING = """
@@ -42,6 +46,23 @@ async def test_two_servers_that_start_at_once_migrate_once_and_end_at_the_tables
     async with engine.connect() as connection:
         assert await connection.run_sync(difference) == []
     await engine.dispose()
+
+
+async def test_the_newest_migration_is_alembics_head() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__path__[0])))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+async def test_the_schema_of_a_newer_server_is_refused(url: str, bus: LocalBus) -> None:
+    async with SqlDatabase(url, bus) as database:
+        await database.migrate()
+        engine = open_writer(parse(url))
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await engine.dispose()
+        with pytest.raises(Broken, match="newer server"):
+            await database.migrate()
 
 
 async def test_a_reader_does_not_wait_for_a_writer(database: SqlDatabase) -> None:

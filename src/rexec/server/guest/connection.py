@@ -41,12 +41,17 @@ class Connection:
     def abort(self) -> None:
         self._writer.transport.abort()
 
-    async def send_head(self, method: str, target: str, headers: Iterable[tuple[str, str]], *, last: bool) -> None:
-        self.answered = False
-        data = self._http.send(h11.Request(method=method, target=target, headers=[*_HEADERS, *headers]))
-        if last:
-            data = (data or b"") + (self._http.send(h11.EndOfMessage()) or b"")
-        await self._write(data)
+    async def ask(self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        """A whole request in one write: each write wakes the guest."""
+        parts = [self._head(method, target, headers)]
+        if body:
+            parts.append(self._http.send(h11.Data(data=body)) or b"")
+        parts.append(self._http.send(h11.EndOfMessage()) or b"")
+        await self._write(b"".join(parts))
+
+    async def send_head(self, method: str, target: str, headers: Iterable[tuple[str, str]]) -> None:
+        """Of a request whose body follows by `send` and `end`."""
+        await self._write(self._head(method, target, headers))
 
     async def send(self, chunk: bytes) -> None:
         if chunk:
@@ -91,6 +96,10 @@ class Connection:
     def upgraded(self) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
         """After a 101: what was read beyond it, and the bare connection."""
         return self._http.trailing_data[0], self._reader, self._writer
+
+    def _head(self, method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
+        self.answered = False
+        return self._http.send(h11.Request(method=method, target=target, headers=[*_HEADERS, *headers])) or b""
 
     async def _write(self, data: bytes | None) -> None:
         if not data:

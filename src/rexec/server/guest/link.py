@@ -129,7 +129,7 @@ class Link:
     async def upload(self, path: str, *, query: Mapping[str, str | bytes], body: AsyncIterator[bytes]) -> Any:
         async with self._connection() as connection:
             sent = (("transfer-encoding", "chunked"),)
-            await connection.send_head("PUT", _target(path, query), sent, last=False)
+            await connection.send_head("PUT", _target(path, query), sent)
             answering = asyncio.create_task(connection.head())
             try:
                 async for chunk in body:
@@ -211,10 +211,7 @@ class Link:
         self, connection: Connection, method: str, target: str, headers: Mapping[str, str], data: bytes = b"",
         *, check: bool = True,
     ) -> Head:  # fmt: skip
-        await connection.send_head(method, target, headers.items(), last=not data)
-        if data:
-            await connection.send(data)
-            await connection.end()
+        await connection.ask(method, target, headers.items(), data)
         head = await connection.head()
         if check and head.status >= 300:
             _parsed(head, await _body(connection, _LARGEST_JSON))
@@ -240,7 +237,7 @@ class Link:
         try:
             try:
                 async with asyncio.timeout(_CALL_TIMEOUT):
-                    await connection.send_head("GET", target, _UPGRADE, last=True)
+                    await connection.ask("GET", target, _UPGRADE, b"")
                     head = await connection.head()
                     if head.status != 101:
                         _parsed(head, await _body(connection, _LARGEST_JSON))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Row,
     Select,
@@ -36,6 +38,19 @@ _LONGEST_LEASE = timedelta(minutes=2)
 _LIMITS = tuple(field.name for field in fields(Limits))
 _COLUMNS = tuple(column.name for column in table.columns if column.name not in _LIMITS)
 _LIVING = table.c.deleted_at.is_(None)
+_REFERENCE: BindParameter[str] = bindparam("reference")
+_NAMED = or_(
+    table.c.id == _REFERENCE,
+    table.c.engine_id == _REFERENCE,
+    table.c.engine_id.like(bindparam("beginning", type_=table.c.engine_id.type), escape="/"),
+)
+_FIND = select(table).where(_LIVING, _NAMED).limit(10)
+_FIND_OWN = (
+    select(table)
+    .where(_LIVING, table.c.user_id == bindparam("owner"), or_(_NAMED, table.c.name == _REFERENCE))
+    .limit(10)
+)
+"""Built once: putting a query together costs more than running it."""
 _SETTLED = or_(
     table.c.status == table.c.target,
     (table.c.status == Status.ERROR) & (table.c.target != Target.DELETED),
@@ -83,15 +98,11 @@ class SqlContainers:
         return _row(found) if found else None
 
     async def find(self, user_id: str | None, reference: str) -> list[ContainerRow]:
-        keys = [table.c.id == reference, table.c.engine_id == reference]
+        values = {"reference": reference, "beginning": _beginning(reference)}
+        query = _FIND
         if user_id is not None:
-            keys.insert(1, table.c.name == reference)
-        if len(reference) >= _SHORTEST_PREFIX:
-            keys.append(table.c.engine_id.startswith(reference, autoescape=True))
-        query = select(table).where(_LIVING, or_(*keys)).limit(10)
-        if user_id is not None:
-            query = query.where(table.c.user_id == user_id)
-        found = await self._all(query)
+            query, values = _FIND_OWN, values | {"owner": user_id}
+        found = await self._all(query, values)
         for wanted in ("id", "name", "engine_id"):
             exact = [row for row in found if getattr(row, wanted) == reference]
             if exact and (wanted != "name" or user_id is not None):
@@ -166,8 +177,8 @@ class SqlContainers:
         )
         return (await self._connection.execute(gone)).rowcount + (await self._connection.execute(ended)).rowcount
 
-    async def _all(self, query: Select[Any]) -> list[ContainerRow]:
-        return [_row(found) for found in await self._connection.execute(query)]
+    async def _all(self, query: Select[Any], values: Mapping[str, Any] | None = None) -> list[ContainerRow]:
+        return [_row(found) for found in await self._connection.execute(query, values)]
 
     def _labelled(self, key: str, value: str) -> Any:
         if self._connection.dialect.name == "postgresql":
@@ -195,6 +206,13 @@ class SqlContainers:
 def _free(now: datetime, owner: str) -> ColumnElement[bool]:
     until = table.c.claimed_until
     return or_(table.c.claimed_by == owner, until.is_(None), until <= now, until > now + _LONGEST_LEASE)
+
+
+def _beginning(reference: str) -> str | None:
+    """The pattern of engine ids that begin so; too short a reference matches none."""
+    if len(reference) < _SHORTEST_PREFIX:
+        return None
+    return re.sub(r"([/%_])", r"/\1", reference) + "%"
 
 
 def _name_taken(name: str) -> Conflict:

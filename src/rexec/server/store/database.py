@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self
@@ -15,16 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from rexec.errors import Unavailable
 from rexec.server.ports.bus import Bus
+from rexec.server.store import schema
 from rexec.server.store.engines import open_reader, open_writer, parse
-from rexec.server.store.migrate import upgrade
 from rexec.server.store.transaction import SqlTransaction
 
 _log = structlog.get_logger(__name__)
 _RETRYABLE_SQLSTATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300")
 _PASSING_WORDS = ("database is locked", "disk is full", "unable to open", "connection is closed")
 _RETRY_AFTER = 1
-_ALEMBIC = asyncio.Lock()
-"""Alembic keeps its present script in global variables."""
 
 
 class SqlDatabase:
@@ -44,11 +41,12 @@ class SqlDatabase:
         await self._reader.dispose()
 
     async def migrate(self) -> None:
-        """Bring the schema to head. Two processes that start at once do it one after the other."""
-        async with _ALEMBIC:
-            with _passing_told():
-                async with self._writer.begin() as connection:
-                    await connection.run_sync(upgrade)
+        """Bring the schema to head. Two servers that start at once do it one after the other."""
+        with _passing_told():
+            async with self._reader.connect() as connection:
+                if await connection.run_sync(schema.current):
+                    return
+        await schema.migrate(self._url)
 
     async def ping(self) -> None:
         with _passing_told():
