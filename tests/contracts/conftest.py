@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rexec.server.bus import LocalBus
-from rexec.server.store import SqlDatabase
+from rexec.server.store import SqlDatabase, migrate
 from support.postgres import cluster, database_in
 
 
@@ -41,5 +41,5 @@ def bus() -> LocalBus:
 @pytest.fixture
 async def database(url: str, bus: LocalBus) -> AsyncIterator[SqlDatabase]:
     async with SqlDatabase(url, bus) as database:
-        await database.migrate()
+        await migrate.main(url)
         yield database

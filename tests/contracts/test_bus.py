@@ -7,7 +7,8 @@ import asyncio
 import asyncpg
 import pytest
 
-from rexec.server.bus import LocalBus, PostgresBus
+from rexec.server.bus import LocalBus
+from rexec.server.bus.postgres import PostgresBus
 
 
 @pytest.mark.parametrize("kind", ["local", "postgres"])

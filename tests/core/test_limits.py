@@ -22,7 +22,7 @@ from rexec.server.core.tickets import Tickets
 from rexec.server.core.tiers import Tiers
 from rexec.server.ports.records import Capacity, Enforced, Principal
 from rexec.server.settings import Settings
-from rexec.server.store import SqlDatabase
+from rexec.server.store import SqlDatabase, migrate
 
 FREE = Principal("u", "ann", "free", False, False, ALL_BUT_ADMIN, None)
 
@@ -38,7 +38,7 @@ class Time:
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[SqlDatabase]:
     async with SqlDatabase(str(tmp_path / "db"), LocalBus()) as database:
-        await database.migrate()
+        await migrate.main(str(tmp_path / "db"))
         yield database
 
 

@@ -16,7 +16,7 @@ from rexec.server.bus import LocalBus
 from rexec.server.core.access import SCOPES
 from rexec.server.core.lifecycle import MOVES, Action, ended, plan, transition
 from rexec.server.ports.records import Observation, Phase, Reason, Status, Target
-from rexec.server.store import SqlDatabase
+from rexec.server.store import SqlDatabase, migrate
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,8 +51,9 @@ def test_an_end_has_its_status_and_reason(observation: Observation, status: Stat
 async def test_a_move_is_written_with_its_event_or_not_at_all(tmp_path: Path) -> None:
     owner = user()
     row = container(owner)
-    async with SqlDatabase(str(tmp_path / "db"), LocalBus()) as database:
-        await database.migrate()
+    path = str(tmp_path / "db")
+    await migrate.main(path)
+    async with SqlDatabase(path, LocalBus()) as database:
         async with database.transaction() as tx:
             await tx.users.insert(owner)
             await tx.containers.insert(row)

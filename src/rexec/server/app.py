@@ -23,7 +23,7 @@ from rexec.server.api import accounts, catalogue, containers, events, execs, fil
 from rexec.server.api.gate import Gate
 from rexec.server.api.openapi import describe_api, methods_of
 from rexec.server.api.problems import answer, invalid
-from rexec.server.bus import LocalBus, PostgresBus
+from rexec.server.bus import LocalBus
 from rexec.server.core.access import Access
 from rexec.server.core.accounts import Accounts
 from rexec.server.core.catalogue import Catalogue
@@ -160,7 +160,11 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
 async def open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Bus, SqlDatabase]:
     """Migrated to head."""
     url = settings.database
-    bus: Bus = PostgresBus(url) if url.startswith("postgres") else LocalBus()
+    bus: Bus = LocalBus()
+    if url.startswith("postgres"):
+        from rexec.server.bus.postgres import PostgresBus  # noqa: PLC0415 -- its driver is 3 MiB that SQLite needs not
+
+        bus = PostgresBus(url)
     await stack.enter_async_context(bus)
     database = await stack.enter_async_context(SqlDatabase(url, bus))
     await database.migrate()

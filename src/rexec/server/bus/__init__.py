@@ -1,6 +1,5 @@
-"""What wakes the readers of the event log."""
+"""What wakes the readers of the event log: in this process, or (`bus.postgres`) in all that share a database."""
 
 from rexec.server.bus.local import LocalBus
-from rexec.server.bus.postgres import PostgresBus
 
-__all__ = ["LocalBus", "PostgresBus"]
+__all__ = ["LocalBus"]

@@ -19,7 +19,7 @@ _SQLITE_PRAGMAS = (
     "synchronous=NORMAL",
     "foreign_keys=ON",
     "temp_store=MEMORY",
-    "cache_size=-8192",
+    "cache_size=-2048",
 )
 """`synchronous=NORMAL` in WAL mode loses no consistency: after a power cut the last commits may be missing, after a
 crash of the server nothing is."""
