@@ -1,25 +1,22 @@
-# Path, git branch and state, the last command's duration and exit code, the container's name.
-zmodload zsh/datetime
-typeset -g _rexec_begun=0 _rexec_git= _rexec_took=
-
-_rexec_preexec() { _rexec_begun=$EPOCHREALTIME }
+# Who and the container's name, path, git branch and state, the last command's duration and exit code.
+source $REXEC_SHELL/themes/git.zsh
 
 _rexec_precmd() {
-    _rexec_took= _rexec_git=
-    if (( _rexec_begun > 0 )); then
-        local -F seconds=$(( EPOCHREALTIME - _rexec_begun ))
-        (( seconds >= 2 )) && _rexec_took=" %F{yellow}$(printf '%.1fs' $seconds)%f"
-        _rexec_begun=0
-    fi
-    (( $+commands[git] )) || return
-    local state
-    state=$(git status --porcelain=v1 --branch 2>/dev/null) || return
-    local branch=${${${state%%$'\n'*}#\#\# }%%...*} dirty=
-    [[ $state == *$'\n'* ]] && dirty='%F{red}*'
-    _rexec_git=" %F{magenta}${branch//\%/%%}$dirty%f"
+    _rexec_duration
+    typeset -g _rexec_repository=
+    _rexec_git || return 0
+    local state=
+    (( _rexec_ahead )) && state+="⇡$_rexec_ahead"
+    (( _rexec_behind )) && state+="⇣$_rexec_behind"
+    (( _rexec_conflicts )) && state+="%F{red}~$_rexec_conflicts"
+    (( _rexec_staged )) && state+="%F{green}+$_rexec_staged"
+    (( _rexec_changed )) && state+="%F{yellow}!$_rexec_changed"
+    (( _rexec_unknown )) && state+="%F{blue}?$_rexec_unknown"
+    _rexec_repository=" %F{magenta}${_rexec_branch//\%/%%}${_rexec_doing:+|$_rexec_doing}${state:+ }$state%f"
 }
-
-add-zsh-hook preexec _rexec_preexec
 add-zsh-hook precmd _rexec_precmd
-PROMPT='%F{blue}%m%f %F{cyan}%~%f${_rexec_git}${_rexec_took}%(?.. %F{red}%?%f)
+
+_rexec_name=${REXEC_SHELL_NAME:-%m}
+PROMPT='%(!.%F{red}.%F{green})%n%f@%F{blue}'$_rexec_name'%f %F{cyan}%~%f${_rexec_repository}'
+PROMPT+='${_rexec_took:+ %F{yellow\}$_rexec_took%f}%(?.. %F{red}✘ %?%f)
 %(?.%F{green}.%F{red})❯%f '

@@ -1,157 +1,105 @@
-"""The enhanced shell in a real terminal: every option visible when on, and off when off."""
+"""The enhanced shell in a real terminal, on images of glibc, of musl and of nothing: each option on, and off."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import re
-import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import ClientConnection
 
 from support.client import Api
+from support.typed import KILL_LINE, OFF, ON, TAB, UP, Typed, terminal
 
-OFF = {
-    "enhanced": True, "theme": "minimal", "autosuggestions": False, "syntax_highlight": False,
-    "history_search": False, "git_aliases": False, "system_stats": False, "use_tmux": False,
-}  # fmt: skip
-UP = b"\x1b[A"
-
-
-class Typed:
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
-        self.seen = b""
-
-    async def type(self, keys: bytes) -> None:
-        await self.socket.send(keys)
-
-    async def until(self, pattern: bytes, timeout: float = 15) -> re.Match[bytes]:
-        try:
-            async with asyncio.timeout(timeout):
-                while (found := re.search(pattern, self.seen)) is None:
-                    frame = await self.socket.recv()
-                    if isinstance(frame, bytes):
-                        self.seen += frame
-        except TimeoutError:
-            raise AssertionError(f"{pattern!r} did not come in {self.seen[-2000:]!r}") from None
-        return found
-
-    async def settled(self, quiet: float = 0.4) -> bytes:
-        """What came until nothing more comes."""
-        begun = len(self.seen)
-        while True:
-            try:
-                frame = await asyncio.wait_for(self.socket.recv(), quiet)
-            except TimeoutError:
-                return self.seen[begun:]
-            if isinstance(frame, bytes):
-                self.seen += frame
+IMAGES = ("debian", "alpine", "static")
+RED = rb"\x1b\[1m\x1b\[31m"
+GREY = rb"\x1b\[90m"
 
 
-@asynccontextmanager
-async def shell(api: Api, image: str = "debian", **options: Any) -> AsyncGenerator[Typed, None]:
-    wanted = {**OFF, **options}
-    async with api.container(image=image, shell=wanted) as container:
-        at = f"/ws/terminal/{container['id']}?cols=100&rows=30"
-        async with api.connect(at, subprotocols=["rexec.v2"]) as socket:
-            assert json.loads(await socket.recv())["type"] == "ready"
-            terminal = Typed(socket)
-            await terminal.until(rb"[%#\xaf\x9d\$]")
-            await terminal.settled()
-            yield terminal
+def of(image: str, static_image: str, **shell: Any) -> dict[str, Any]:
+    named = {"image": "custom", "custom_image": static_image} if image == "static" else {"image": image}
+    return {**named, "shell": shell}
 
 
-@pytest.mark.parametrize("image", ["debian", "alpine"])
-async def test_enhanced_is_zsh_on_any_image_and_its_own_shell_without(api: Api, image: str) -> None:
-    async with shell(api, image) as terminal:
-        await terminal.type(b"echo version-$ZSH_VERSION-\r")
-        await terminal.until(rb"version-5\.\d+")
-    async with shell(api, image, enhanced=False) as terminal:
-        await terminal.type(b"echo version-$ZSH_VERSION-\r")
-        await terminal.until(rb"version--")
+async def _repository(typed: Typed) -> None:
+    """One that needs no git to make."""
+    await typed.run(" zmodload zsh/files; mkdir -p /tmp/work/.git; print 'ref: refs/heads/topic' >/tmp/work/.git/HEAD")
 
 
-async def test_the_first_prompt_comes_at_once(api: Api) -> None:
-    everything = {name: True for name in OFF if name not in ("theme", "use_tmux")}
-    async with api.container(shell={**OFF, **everything, "theme": "rexec"}) as container:
-        taken = []
-        for number in range(5):
-            at = f"/ws/terminal/{container['id']}?id=t{number}"
-            begun = time.perf_counter()
-            async with api.connect(at, subprotocols=["rexec.v2"]) as socket:
-                await Typed(socket).until("❯".encode())
-            taken.append(time.perf_counter() - begun)
-    assert min(taken) < 0.6, taken
+@pytest.mark.parametrize("image", IMAGES)
+async def test_every_option_on(api: Api, static_image: str, image: str) -> None:
+    async with api.container(name=f"on-{image}", **of(image, static_image, **ON)) as container, \
+            terminal(api, container) as typed:  # fmt: skip
+        await typed.until(r"Memory.{1,12} \d+ of 256 MiB")
+        await typed.until(f"root.{{1,20}}@.{{1,20}}on-{image}.*❯")
+        modules = await typed.run(" for m in zsh/{regex,pcre,zpty,net/tcp,stat,system}; do zmodload $m || print missing-$m; done")
+        assert b"missing-" not in modules.replace(b"missing-$m", b"")
+
+        await typed.run("echo remember-the-needle here")
+        await typed.run("echo something else")
+        await typed.shows("echo rem", GREY + rb"ember-the-needle here")
+        await typed.shows("no-such-command", RED)
+        await typed.type(b"needle" + UP + b"\r")
+        await typed.until(r"\nremember-the-needle here\r\n", len(typed.seen))
+        await typed.shows(b" print /proc/cpui" + TAB, r"/proc/cpuinfo")
+        assert b"git status" in await typed.run(" whence gst")
+        assert b"not found" in await typed.run(" no-such-command-at-all")
+
+        await _repository(typed)
+        since = len(typed.seen)
+        await typed.type(b" cd /tmp/work; (( _rexec_begun -= 100 )); (exit 3)\r")
+        await typed.until(r"/tmp/work.*topic.*1m4\ds.*✘ 3", since)
+        assert b"git status" in await typed.run(" $SHELL -ic 'whence gst'")
 
 
-async def test_a_suggestion_appears_or_not(api: Api) -> None:
-    for on in (True, False):
-        async with shell(api, autosuggestions=on) as terminal:
-            await terminal.type(b"echo remember-me\r")
-            await terminal.until(rb"remember-me\r\n")
-            await terminal.settled()
-            await terminal.type(b"echo rem")
-            shown = await terminal.settled()
-            assert (b"ember-me" in shown) is on, shown
+@pytest.mark.parametrize("image", IMAGES)
+async def test_every_option_off(api: Api, static_image: str, image: str) -> None:
+    async with api.container(**of(image, static_image, **OFF)) as container, terminal(api, container) as typed:
+        assert b"zsh-5." in await typed.run(" print zsh-$ZSH_VERSION")
+        assert b"Memory" not in typed.seen
+        await typed.run("echo remember-the-needle here")
+        await typed.run("echo something else")
+        since = len(typed.seen)
+        await typed.type(b"echo rem" + KILL_LINE + b"no-such-command" + KILL_LINE + b"needle" + UP + b"\r")
+        await typed.until(r"\nsomething else\r\n", since)
+        assert b"ember-the-needle" not in typed.seen[since:]
+        assert b"\x1b[31m" not in typed.seen[since:]
+        assert b"git status" not in await typed.run(" whence gst")
+        await _repository(typed)
+        assert b"topic" not in await typed.run(" cd /tmp/work")
+        assert b"other" not in await typed.run(" echo $TMUX; [[ -z $TMUX ]] || echo ot''her")
 
 
-async def test_highlighting_appears_or_not(api: Api) -> None:
-    for on in (True, False):
-        async with shell(api, syntax_highlight=on) as terminal:
-            await terminal.type(b"no-such-command-x")
-            shown = await terminal.settled()
-            assert (b"\x1b[1m\x1b[31m" in shown or b"\x1b[31m" in shown) is on, shown
+@pytest.mark.parametrize("image", IMAGES)
+async def test_tmux_outlives_its_terminal_and_each_has_a_session(api: Api, static_image: str, image: str) -> None:
+    shell = {**OFF, "use_tmux": True, "theme": "powerlevel10k"}
+    async with api.container(**of(image, static_image, **shell)) as container:
+        async with terminal(api, container) as typed:
+            await typed.run(" kept=$((40 + 2))")
+            assert b"session-main" in await typed.run(" tmux display -p 'session-#S'")
+        ended = await api.http.delete(f"/api/containers/{container['id']}/terminals/main")
+        assert ended.status_code == 200, ended.text
+        async with terminal(api, container, "side.2") as typed:
+            await typed.run(" echo")
+            assert b"session-side_2" in await typed.run(" tmux display -p 'session-#S'")
+            assert b"kept-." in await typed.run(" echo kept-$kept.")
+        async with terminal(api, container) as typed:
+            since = len(typed.seen)
+            await typed.type(b" echo kept-$kept.\r")
+            await typed.until(r"kept-42\.", since)
 
 
-async def test_up_finds_by_substring_or_goes_back_one(api: Api) -> None:
-    for on in (True, False):
-        async with shell(api, history_search=on) as terminal:
-            for line in (b"echo the-needle here", b"echo something else"):
-                await terminal.type(line + b"\r")
-                await terminal.settled()
-            await terminal.type(b"needle" + UP)
-            shown = await terminal.settled()
-            assert (b"echo the-" in shown) is on, shown
-
-
-async def test_git_aliases_expand_or_are_unknown(api: Api) -> None:
-    for on in (True, False):
-        async with shell(api, git_aliases=on) as terminal:
-            await terminal.type(b"whence gst; echo do''ne\r")
-            await terminal.until(rb"done\r\n")
-            assert (b"git status" in terminal.seen) is on
-
-
-async def test_statistics_are_printed_or_not(api: Api) -> None:
-    for on in (True, False):
-        async with api.container(shell={**OFF, "system_stats": on}) as container:
-            async with api.connect(f"/ws/terminal/{container['id']}", subprotocols=["rexec.v2"]) as socket:
-                terminal = Typed(socket)
-                await terminal.until(rb"#")
-                await terminal.settled()
-                assert (b"memory" in terminal.seen) is on, terminal.seen
-
-
-async def test_tmux_that_is_not_there_is_said(api: Api) -> None:
-    async with api.container(shell={**OFF, "use_tmux": True}) as container:
-        async with api.connect(f"/ws/terminal/{container['id']}", subprotocols=["rexec.v2"]) as socket:
-            await Typed(socket).until(rb"tmux is not in this image")
-
-
-async def test_themes_and_the_users_own_file_wins(api: Api) -> None:
-    async with api.container(shell={**OFF, "theme": "rexec"}) as container:
-        await api.exec(container["id"], "printf 'PROMPT=\"mine> \"\\n' > /root/.zshrc; mkdir -p /srv/x")
-        async with api.connect(f"/ws/terminal/{container['id']}?id=own", subprotocols=["rexec.v2"]) as socket:
-            await Typed(socket).until(rb"mine> ")
-        await api.exec(container["id"], "rm /root/.zshrc")
-        async with api.connect(f"/ws/terminal/{container['id']}?id=ours", subprotocols=["rexec.v2"]) as socket:
-            terminal = Typed(socket)
-            await terminal.until("❯".encode())
-            await terminal.type(b"cd /srv/x; false\r")
-            await terminal.until(rb"/srv/x")
-            await terminal.until(rb"\x1b\[31m1")
+async def test_users_files_win_and_are_left_alone(api: Api) -> None:
+    async with api.container(shell={**ON, "system_stats": False}) as container:
+        files = "echo 'PROMPT=\"mine> \"; alias gst=mine' > /root/.zshrc; echo 'export ZDOTDIR=/srv/dots' > /home/user/.zshenv"
+        theirs = "mkdir -p /srv/dots; echo 'PROMPT=\"theirs> \"' > /srv/dots/.zshrc; cat /root/.zshrc /home/user/.zshenv"
+        before = await api.exec(container["id"], f"{files}; {theirs}")
+        async with terminal(api, container) as typed:
+            await typed.until("mine> ")
+            assert b"mine" in await typed.run(" whence gst")
+            assert b"[]" in await typed.run(" echo [$ZDOTDIR]")
+            packed = "mkdir -p /srv/x && cd /srv/x && echo hi >in && tar czf a.tgz in && rm in && extract a.tgz && cat in"
+            assert b"\nhi\r\n" in await typed.run(packed)
+        async with terminal(api, container, "other", user="user") as typed:
+            await typed.until("theirs> ")
+            assert b"/srv/dots" in await typed.run(" echo $ZDOTDIR")
+        after = await api.exec(container["id"], "cat /root/.zshrc /home/user/.zshenv")
+        assert after["stdout"] == before["stdout"]

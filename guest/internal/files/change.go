@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"rexec-guest/internal/accounts"
+	"rexec-guest/internal/acl"
 	"rexec-guest/internal/archive"
 	"rexec-guest/internal/fault"
 	"rexec-guest/internal/threads"
@@ -62,9 +63,6 @@ func MakeDir(name string, mode int, user string, parents bool) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mode < 0 {
-		mode = 0o755
-	}
 	return threads.Slow1(func() (*Entry, error) {
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
 			return stat(name)
@@ -73,6 +71,9 @@ func MakeDir(name string, mode int, user string, parents bool) (*Entry, error) {
 			if err := makeAll(path.Dir(name), 0o755, owner); err != nil {
 				return nil, err
 			}
+		}
+		if mode < 0 {
+			mode = int(acl.Mode(path.Dir(name), 0o755))
 		}
 		if err := makeOne(name, mode, owner); err != nil {
 			return nil, err
@@ -91,7 +92,7 @@ func makeAll(name string, mode int, owner *accounts.Account) error {
 	if err := makeAll(path.Dir(name), mode, owner); err != nil {
 		return err
 	}
-	if err := makeOne(name, mode, owner); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := makeOne(name, int(acl.Mode(path.Dir(name), uint32(mode))), owner); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	return nil

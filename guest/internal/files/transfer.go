@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"rexec-guest/internal/accounts"
+	"rexec-guest/internal/acl"
 	"rexec-guest/internal/fault"
 	"rexec-guest/internal/threads"
 )
@@ -196,6 +197,7 @@ func (w *writer) begin(name string) error {
 func (w *writer) inherit() error {
 	info, err := os.Lstat(w.name)
 	if errors.Is(err, os.ErrNotExist) {
+		w.mode = acl.Mode(path.Dir(w.name), w.mode)
 		return nil
 	}
 	if err != nil {

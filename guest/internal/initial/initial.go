@@ -33,6 +33,7 @@ func Begin(terminals *terminal.Table, contained bool) {
 	launch.ProtectSelf()
 	if contained && os.Geteuid() == 0 {
 		ensureAccount()
+		ensureScratch()
 	}
 	go func() {
 		<-stop

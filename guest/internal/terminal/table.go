@@ -160,7 +160,7 @@ func (table *Table) retire(t *Terminal) {
 }
 
 func start(name string, wanted *attachMessage) (*Terminal, error) {
-	resolved, err := shell(wanted)
+	resolved, err := shell(name, wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -189,14 +189,15 @@ func start(name string, wanted *attachMessage) (*Terminal, error) {
 }
 
 // shell resolves what runs in a terminal.
-func shell(wanted *attachMessage) (*launch.Launch, error) {
+func shell(name string, wanted *attachMessage) (*launch.Launch, error) {
 	spec := &launch.Spec{User: wanted.User, Cwd: wanted.Cwd, Env: map[string]string{
 		"TERM": "xterm-256color", "COLORTERM": "truecolor",
 	}}
 	for variable, value := range wanted.Env {
 		spec.Env[variable] = value
 	}
-	argv, extra, err := choose(wanted.User, wanted.Shell)
+	editor(spec.Env)
+	argv, extra, err := choose(name, wanted.User, wanted.Shell)
 	if err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ async def _attached(
     dialect: Dialect,
 ) -> None:  # fmt: skip
     environment = services.containers.environment(row)
-    opening = TerminalOpen(**{"user": row.user, **wanted}, env=environment, shell=row.shell)
+    opening = TerminalOpen(**{"user": row.user, **wanted}, env=environment, shell={**row.shell, "name": row.name})
     try:
         async with services.inside.terminal(row, opening) as stream:
             works = [

@@ -1,1 +1,0 @@
-[[ -r $HOME/.zlogin ]] && source $HOME/.zlogin

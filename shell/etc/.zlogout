@@ -1,1 +1,0 @@
-[[ -r $HOME/.zlogout ]] && source $HOME/.zlogout

@@ -1,0 +1,1 @@
+source $REXEC_SHELL/plugins/zsh-autosuggestions/zsh-autosuggestions.zsh

@@ -1,0 +1,12 @@
+alias g=git
+alias ga='git add' gaa='git add --all' gap='git add --patch' gau='git add --update'
+alias gb='git branch' gba='git branch --all' gbd='git branch --delete' gbl='git blame -w'
+alias gc='git commit --verbose' 'gc!'='git commit --verbose --amend' gca='git commit --verbose --all' gcam='git commit --all --message'
+alias gcmsg='git commit --message' gcb='git checkout -b' gco='git checkout' gcl='git clone --recurse-submodules' gclean='git clean --interactive -d'
+alias gcp='git cherry-pick' gcpa='git cherry-pick --abort' gcpc='git cherry-pick --continue'
+alias gd='git diff' gds='git diff --staged' gdw='git diff --word-diff' gf='git fetch' gfa='git fetch --all --prune' gl='git pull'
+alias glg='git log --stat' glo='git log --oneline --decorate' glog='git log --oneline --decorate --graph' gloga='git log --oneline --decorate --graph --all'
+alias gm='git merge' gma='git merge --abort' gp='git push' gpf='git push --force-with-lease' gpu='git push --set-upstream origin HEAD' gpr='git pull --rebase'
+alias gr='git remote' grv='git remote --verbose' grb='git rebase' grba='git rebase --abort' grbc='git rebase --continue' grbi='git rebase --interactive'
+alias grh='git reset' grhh='git reset --hard' grs='git restore' grst='git restore --staged' grev='git revert' gsh='git show'
+alias gst='git status' gss='git status --short' gsta='git stash push' gstl='git stash list' gstp='git stash pop' gsw='git switch' gswc='git switch --create' gt='git tag'

@@ -1,0 +1,1 @@
+source $REXEC_SHELL/plugins/zsh-syntax-highlighting/zsh-syntax-highlighting.zsh
