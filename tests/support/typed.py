@@ -17,7 +17,7 @@ ALL = ("autosuggestions", "syntax_highlight", "history_search", "git_aliases", "
 ON: Mapping[str, Any] = {"enhanced": True, "theme": "rexec", "use_tmux": False, **dict.fromkeys(ALL, True)}
 OFF: Mapping[str, Any] = {"enhanced": True, "theme": "minimal", "use_tmux": False, **dict.fromkeys(ALL, False)}
 UP, KILL_LINE, TAB = b"\x1b[A", b"\x15", b"\t"
-PATIENCE = 60.0
+PATIENCE = 8.0
 
 
 class Typed:
