@@ -18,14 +18,12 @@ WHO = 'echo "$(id -un):$(id -u):$HOME:$(pwd):$GREETING:$LANG."'
 
 @pytest.fixture(scope="module")
 def peopled_image(docker_daemon: Daemon) -> Iterator[str]:
-    """Alpine with an account of its own at 1000, and a PATH of its own."""
+    """Alpine, which has an account of its own at 1000, with a PATH of its own."""
     docker, reference = ["docker", "-H", docker_daemon.url], "peopled:1"
-    made = [*docker, "run", "-d", "--network", "none", images.ALPINE, "adduser", "-D", "-u", "1000", "ubuntu"]
-    container = subprocess.run(made, check=True, capture_output=True, text=True).stdout.strip()
-    assert subprocess.run([*docker, "wait", container], check=True, capture_output=True, text=True).stdout.strip() == "0"
+    made = subprocess.run([*docker, "create", images.ALPINE], check=True, capture_output=True, text=True).stdout.strip()
     path = "ENV PATH=/opt/own/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    subprocess.run([*docker, "commit", "-c", path, container, reference], check=True, capture_output=True)
-    subprocess.run([*docker, "rm", "-f", container], check=True, capture_output=True)
+    subprocess.run([*docker, "commit", "-c", path, made, reference], check=True, capture_output=True)
+    subprocess.run([*docker, "rm", made], check=True, capture_output=True)
     yield reference
     subprocess.run([*docker, "rmi", "-f", reference], check=False, capture_output=True)
 
@@ -48,7 +46,9 @@ async def test_user_and_root_share_a_home_and_see_the_environment(api: Api) -> N
 
         roots = "umask 022; mkdir -p made/deep && echo root > made/deep/file && echo root > plain"
         assert (await api.exec(key, roots, user="root"))["exit_code"] == 0
-        upload = await api.http.put(f"/api/containers/{key}/files", params={"path": "/home/user/up/loaded"}, content=b"x")
+        upload = await api.http.put(
+            f"/api/containers/{key}/files", params={"path": "/home/user/up/loaded"}, content=b"x"
+        )
         assert upload.status_code in (200, 201), upload.text
         users = "echo user >> made/deep/file && echo user >> plain && touch made/new && echo >> up/loaded && rm -r made plain up"
         tried = await api.exec(key, users)
@@ -57,13 +57,15 @@ async def test_user_and_root_share_a_home_and_see_the_environment(api: Api) -> N
 
 async def test_an_account_of_the_image_shares_its_number(api: Api, peopled_image: str, static_image: str) -> None:
     async with api.container(image="custom", custom_image=peopled_image, user="user") as container:
-        acting = await api.exec(container["id"], f"{WHO}; id -u ubuntu; touch mine && ls -ld /home/user | cut -c 1-10")
+        acting = await api.exec(
+            container["id"], f"{WHO}; id -u quicksand; touch mine && ls -ld /home/user | cut -c 1-10"
+        )
         assert acting["stdout"].split("\n")[:3] == ["user:1000:/home/user:/home/user::C.UTF-8.", "1000", "drwxr-xr-x"]
         # A plain shell is the image's, with the image's PATH.
         async with terminal(api, container) as typed:
             assert b"[] /opt/own/bin:/usr/sbin:/usr/bin:/sbin:/bin." in await typed.run(' echo "[$ZSH_VERSION] $PATH."')
             assert b"vi." in await typed.run(' echo "$EDITOR."')
-    shell = {**OFF, "enhanced": True}
+    shell = dict(OFF)
     async with api.container(image="custom", custom_image=peopled_image, shell=shell) as container, \
             terminal(api, container) as typed:  # fmt: skip
         assert b"/opt/own/bin:/usr/sbin:/usr/bin:/sbin:/bin:" in await typed.run(' echo "$PATH."')

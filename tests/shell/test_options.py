@@ -30,7 +30,9 @@ async def test_every_option_on(api: Api, static_image: str, image: str) -> None:
             terminal(api, container) as typed:  # fmt: skip
         await typed.until(r"Memory.{1,12} \d+ of 256 MiB")
         await typed.until(f"(?s)root.{{1,20}}@.{{1,20}}on-{image}.*❯")
-        modules = await typed.run(" for m in zsh/{regex,pcre,zpty,net/tcp,stat,system}; do zmodload $m || print missing-$m; done")
+        modules = await typed.run(
+            " for m in zsh/{regex,pcre,zpty,net/tcp,stat,system}; do zmodload $m || print missing-$m; done"
+        )
         assert b"missing-zsh" not in modules, modules
 
         await typed.run("echo remember-the-needle here")
@@ -91,13 +93,17 @@ async def test_tmux_outlives_its_terminal_and_each_has_a_session(api: Api, stati
 async def test_users_files_win_and_are_left_alone(api: Api) -> None:
     async with api.container(shell={**ON, "system_stats": False}) as container:
         files = "echo 'PROMPT=\"mine> \"; alias gst=mine' > /root/.zshrc; echo 'export ZDOTDIR=/srv/dots' > /home/user/.zshenv"
-        theirs = "mkdir -p /srv/dots; echo 'PROMPT=\"theirs> \"' > /srv/dots/.zshrc; cat /root/.zshrc /home/user/.zshenv"
+        theirs = (
+            "mkdir -p /srv/dots; echo 'PROMPT=\"theirs> \"' > /srv/dots/.zshrc; cat /root/.zshrc /home/user/.zshenv"
+        )
         before = await api.exec(container["id"], f"{files}; {theirs}")
         async with terminal(api, container) as typed:
             await typed.until("mine> ")
             assert b"mine" in await typed.run(" whence gst")
             assert b"[]" in await typed.run(" echo [$ZDOTDIR]")
-            packed = "mkdir -p /srv/x && cd /srv/x && echo hi >in && tar czf a.tgz in && rm in && extract a.tgz && cat in"
+            packed = (
+                "mkdir -p /srv/x && cd /srv/x && echo hi >in && tar czf a.tgz in && rm in && extract a.tgz && cat in"
+            )
             assert b"\nhi\r\n" in await typed.run(packed)
         async with terminal(api, container, "other", user="user") as typed:
             await typed.until("theirs> ")

@@ -20,12 +20,23 @@ done
 
 def git(place: Path, *argv: str, check: bool = True) -> None:
     own = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "HOME": str(place)}
-    who = ["-c", "user.name=n", "-c", "user.email=e@example.com", "-c", "init.defaultBranch=main", "-c", "commit.gpgsign=false"]
+    who = [
+        "-c",
+        "user.name=n",
+        "-c",
+        "user.email=e@example.com",
+        "-c",
+        "init.defaultBranch=main",
+        "-c",
+        "commit.gpgsign=false",
+    ]
     subprocess.run(["git", *who, *argv], cwd=place, check=check, capture_output=True, env={**os.environ, **own})
 
 
 def asked(*places: Path) -> list[str]:
-    script = ASK.replace("{bundle}", str(BUNDLE)).replace("zmodload zsh", f"module_path=({BUNDLE}/modules); zmodload zsh", 1)
+    script = ASK.replace("{bundle}", str(BUNDLE)).replace(
+        "zmodload zsh", f"module_path=({BUNDLE}/modules); zmodload zsh", 1
+    )
     zsh = [BUNDLE / "lib/ld.so", "--library-path", BUNDLE / "lib", BUNDLE / "bin/zsh", "-fc", script, "zsh"]
     told = subprocess.run([*zsh, *places], check=True, capture_output=True, text=True)
     assert told.stderr == ""

@@ -17,7 +17,7 @@ ALL = ("autosuggestions", "syntax_highlight", "history_search", "git_aliases", "
 ON: Mapping[str, Any] = {"enhanced": True, "theme": "rexec", "use_tmux": False, **dict.fromkeys(ALL, True)}
 OFF: Mapping[str, Any] = {"enhanced": True, "theme": "minimal", "use_tmux": False, **dict.fromkeys(ALL, False)}
 UP, KILL_LINE, TAB = b"\x1b[A", b"\x15", b"\t"
-PATIENCE = 8.0
+PATIENCE = 60.0
 
 
 class Typed:
@@ -59,7 +59,9 @@ class Typed:
 
 
 @asynccontextmanager
-async def terminal(api: Api, container: Mapping[str, Any], name: str = "main", **query: str) -> AsyncGenerator[Typed, None]:
+async def terminal(
+    api: Api, container: Mapping[str, Any], name: str = "main", **query: str
+) -> AsyncGenerator[Typed, None]:
     asked = "".join(f"&{key}={value}" for key, value in query.items())
     at = f"/ws/terminal/{container['id']}?id={name}&cols=100&rows=30{asked}"
     async with api.connect(at, subprotocols=["rexec.v2"]) as socket:

@@ -83,7 +83,8 @@ async def _attached(
     dialect: Dialect,
 ) -> None:  # fmt: skip
     environment = services.containers.environment(row)
-    opening = TerminalOpen(**{"user": row.user, **wanted}, env=environment, shell={**row.shell, "name": row.name})
+    options = {**row.shell, "name": row.name}
+    opening = TerminalOpen(**{"user": row.user, **wanted}, env=environment, shell=options)
     try:
         async with services.inside.terminal(row, opening) as stream:
             works = [
