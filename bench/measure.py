@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import aiodocker
+import aiohttp
 import httpx2
 
 IMAGE = os.environ.get("REXEC_BENCH_IMAGE", "debian:bookworm")
@@ -26,12 +27,13 @@ SMALL = {"image": IMAGE, "memory_mb": 256, "cpu_shares": 250, "disk_mb": 1024, "
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table. `against` is what the ratio's goal compares with; without it the goal is absolute."""
+    """One line of the table. `against` is what the ratio's goal compares with; without it the goal is absolute.
+    Without a goal it is there to be compared with."""
 
     what: str
     measured: float
     unit: str
-    goal: float
+    goal: float | None
     against: float | None = None
     at_least: bool = False
 
@@ -40,21 +42,26 @@ class Figure:
         return self.measured if self.against is None else self.measured / self.against
 
     @property
-    def met(self) -> bool:
+    def met(self) -> bool | None:
+        """None where there is no goal."""
+        if self.goal is None:
+            return None
         return self.judged >= self.goal if self.at_least else self.judged <= self.goal
 
     def row(self) -> str:
-        against = "" if self.against is None else f"{self.against:.1f} {self.unit}"
-        ratio = "" if self.against is None else f"{self.judged:.3f} ×"
-        sign = "≥" if self.at_least else "≤"
-        goal = f"{sign} {self.goal:g} ×" if self.against is not None else f"{sign} {self.goal:g} {self.unit}"
-        cells = (self.what, f"{self.measured:.1f} {self.unit}", against, ratio, goal, "met" if self.met else "missed")
-        return f"| {' | '.join(cells)} |"
+        against, ratio, unit = "", "", self.unit
+        if self.against is not None:
+            against, ratio, unit = f"{self.against:.1f} {self.unit}", f"{self.judged:.3f} ×", "×"
+        goal = "" if self.goal is None else f"{'≥' if self.at_least else '≤'} {self.goal:g} {unit}"
+        verdict = {True: "met", False: "missed", None: ""}[self.met]
+        return f"| {' | '.join((self.what, f'{self.measured:.1f} {self.unit}', against, ratio, goal, verdict))} |"
 
 
 @dataclass(slots=True)
 class Workbench:
     http: httpx2.AsyncClient
+    lean: aiohttp.ClientSession
+    """The client that Docker's side is measured with: what is compared with Docker goes through it."""
     docker: aiodocker.Docker
     url: str
     token: str
@@ -91,6 +98,13 @@ class Workbench:
         if container["status"] != "running":
             raise RuntimeError(f"the container did not start: {container}")
         return container
+
+    async def post(self, path: str, body: dict[str, Any], *, status: int, **params: Any) -> dict[str, Any]:
+        """By the lean client."""
+        async with self.lean.post(path, json=body, params=params) as answer:
+            said: dict[str, Any] = await answer.json()
+            assert answer.status == status, said
+            return said
 
     async def delete(self, container: dict[str, Any]) -> None:
         (await self.http.delete(f"/api/containers/{container['id']}")).raise_for_status()
@@ -172,10 +186,13 @@ async def workbench() -> AsyncIterator[Workbench]:
         headers = {"Authorization": f"Bearer {token}"}
         docker = aiodocker.Docker()
         try:
-            async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=180) as http:
+            async with (
+                httpx2.AsyncClient(base_url=url, headers=headers, timeout=180) as http,
+                aiohttp.ClientSession(url, headers=headers) as lean,
+            ):
                 await answering(http, server, Path(data, "server.log"))
                 version = (await docker.version())["Version"]
-                yield Workbench(http, docker, url, token, server.pid, f"Docker {version}")
+                yield Workbench(http, lean, docker, url, token, server.pid, f"Docker {version}")
                 for container in (await http.get("/api/containers")).json()["containers"]:
                     await http.delete(f"/api/containers/{container['id']}")
         finally:

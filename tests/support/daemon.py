@@ -15,7 +15,7 @@ from tempfile import mkdtemp
 
 import pytest
 
-_START = 60.0
+_START = 180.0
 _DISK = "24G"
 
 

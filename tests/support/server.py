@@ -15,7 +15,7 @@ import httpx2
 
 from support.client import Api
 
-_START = 60.0
+_START = 180.0
 
 
 def free_port() -> int:
