@@ -17,9 +17,9 @@ from engine_bench import BASE, Bench
 from rexec.errors import Invalid, NotFound, RexecError, TooLarge, Unavailable
 from rexec.server.engines.docker.client import Client
 from rexec.server.engines.docker.images import Images
+from rexec.server.flights import Flights
 from rexec.server.images import ImageRules, Mirrors, RegistrySource
 from rexec.server.images.build import suite
-from rexec.server.images.flights import Flights
 from rexec.server.ports.images import ProgressCallback
 from rexec.server.ports.records import Image, PullProgress
 from rexec.server.ports.reference import parse

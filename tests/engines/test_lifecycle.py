@@ -152,7 +152,7 @@ async def test_a_flooded_log_stays_small(bench: Bench) -> None:
 async def test_commit_makes_an_image_of_a_container(bench: Bench) -> None:
     spec = await _running(bench)
     await bench.run(spec, "echo kept > /root/kept")
-    image = await bench.engine.commit(spec.engine_key, f"rexec.local/test:{spec.engine_key}")
+    image = await bench.engine.commit(spec.engine_key, f"rexec.local/test:{spec.engine_key}", {})
     try:
         copy = await _running(bench, image=image.ref)
         assert await bench.run(copy, "cat /root/kept") == (0, "kept")

@@ -15,7 +15,8 @@ _ACCEPTED: dict[str, Any] = {
     "status": "creating", "stage": "validating", "progress": 0, "created_at": "2030-01-15T10:30:00.000000Z",
     "started_at": None, "last_used_at": None, "idle_seconds": 0, "reason": None, "message": "Checking the request",
     "resources": {"memory_mb": 2048, "cpu_shares": 2000, "disk_mb": 10240},
-    "enforced": {"memory": True, "cpu": True, "pids": True, "disk": False}, "labels": {"team": "blue"},
+    "enforced": {"memory": True, "cpu": True, "pids": True, "disk": False}, "degraded": [],
+    "labels": {"team": "blue"},
     "environment": {"GREETING": "***"}, "user": "root", "container_id": None, "ip_address": None,
     "shell": {"enhanced": True, "theme": "rexec", "autosuggestions": True, "syntax_highlight": True,
               "history_search": True, "git_aliases": True, "system_stats": False, "use_tmux": False},
@@ -79,6 +80,7 @@ class Container(Answer):
     idle_seconds: int = Field(ge=0)
     resources: Resources
     enforced: Enforced
+    degraded: list[str] = Field(description="What its role promises and it lacks, each with the reason.")
     labels: dict[str, str]
     environment: dict[str, Literal["***"]]
     shell: Shell
@@ -182,12 +184,35 @@ class Images(Answer):
     count: int
 
 
+class Baked(Answer):
+    """A role that is installed on an image already: a container starts from it at once."""
+
+    image: str
+    size: int
+    missing: dict[str, str] = Field(description="Tools that could not be had, with the reason.")
+
+
 class Role(Answer):
+    """`size_mb`: about how much larger it makes an image."""
+
     name: str
+    description: str
+    tools: list[str]
+    size_mb: int
+    baked: list[Baked]
 
 
 class Roles(Answer):
-    example: ClassVar[Any] = {"roles": [{"name": "node"}], "count": 1}
+    example: ClassVar[Any] = {
+        "roles": [
+            {
+                "name": "node", "description": "Node.js LTS with npm, yarn and nvm", "size_mb": 260,
+                "tools": ["node", "npm", "yarn", "nvm"],
+                "baked": [{"image": "debian:bookworm", "size": 391000000, "missing": {}}],
+            }
+        ],
+        "count": 1,
+    }  # fmt: skip
 
     roles: list[Role]
     count: int

@@ -123,25 +123,57 @@ def doctor(
     sys.exit(1 if any(finding.kind == "bad" for finding in findings) else 0)
 
 
-@images.command(name="list")
+@images.default
 def list_images() -> None:
-    """Show the catalogue and what of it is here."""
-    from rexec.cli.local import present
+    """Show the catalogue and what of it is here, with the roles that are baked on it."""
+    from rexec.cli.local import baked, present
 
-    for name, image in finish(present(load_settings())):
-        size = f"{image.size_bytes / 1e6:.0f} MB" if image else "not here yet"
-        _out.print(f"{name:<20} {size}")
+    settings = load_settings()
+    for name, image in finish(present(settings)):
+        _out.print(f"{name:<32} {_size(image.size_bytes) if image else 'not here yet'}", markup=False)
+    for layer in finish(baked(settings)):
+        lacks = f"  lacks {', '.join(layer.missing)}" if layer.missing else ""
+        _out.print(f"{layer.image + ' + ' + layer.role:<32} {_size(layer.size_bytes)}{lacks}", markup=False)
+
+
+images.command(list_images, name="list")
 
 
 @images.command
-def build(name: str | None = None, *, everything: Annotated[bool, Parameter(name="--all")] = False) -> None:
-    """Make sure that an image is here: from a registry, or built from the distribution's packages."""
-    from rexec.cli.local import present, provide
+def build(
+    name: str | None = None,
+    *,
+    role: Annotated[list[str] | None, Parameter(help="Bake this role on it (may be repeated).")] = None,
+    everything: Annotated[bool, Parameter(name="--all", help="Every image, with every role baked on it.")] = False,
+) -> None:
+    """Make sure that an image is here (from a registry, or built from the distribution's packages) and that roles are
+    baked on it. What cannot be had is told, and the rest is made all the same."""
+    from rexec.cli.local import bake, present, provide
+    from rexec.server.core.recipes import read_recipes
 
     settings = load_settings()
-    wanted = [found for found, _ in finish(present(settings))] if everything else [name or settings.default_image]
-    for reference in wanted:
-        finish(provide(settings, reference))
+    names = [found for found, _ in finish(present(settings))] if everything else [name or settings.default_image]
+    failed = False
+    try:
+        known = list(read_recipes(settings.layers.recipes))
+    except RexecError as error:
+        fail(error.message)
+    for reference in names:
+        for wanted in (None, *(known if everything else role or [])):
+            try:
+                made = provide(settings, reference) if wanted is None else bake(settings, wanted, reference)
+                for sentence in getattr(asyncio.run(made), "degraded", ()):
+                    _err.print(f"degraded: {sentence}", markup=False)
+            except RexecError as error:
+                failed = True
+                _err.print(f"rexec: {reference}: {error.message}", markup=False)
+                if wanted is None:
+                    break
+    sys.exit(1 if failed else 0)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"
 
 
 def main() -> None:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+import os
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rexec.errors import RexecError
-from rexec.server.app import docker_engine, installation_of, open_accounts, open_quarantine, open_store
+from rexec.server.app import (
+    docker_engine,
+    guest_directory,
+    installation_of,
+    open_accounts,
+    open_quarantine,
+    open_store,
+    role_layers,
+)
 from rexec.server.core.catalogue import CUSTOM, Catalogue
+from rexec.server.core.host import Host
+from rexec.server.core.layers import Layer, Layers
 from rexec.server.core.quarantine import Stray
+from rexec.server.core.recipes import read_recipes
 from rexec.server.engines.docker import DockerEngine
+from rexec.server.guest import Links
+from rexec.server.ports.images import ProgressCallback
 from rexec.server.ports.records import ContainerRow, Image, PullProgress
 from rexec.server.settings import Settings
 
@@ -37,33 +51,62 @@ async def admin_token(settings: Settings, *, reset: bool) -> str | None:
 
 
 async def present(settings: Settings) -> list[tuple[str, Image | None]]:
-    names = [entry.name for entry in Catalogue(settings.images).linux if entry.name != CUSTOM]
+    names = [entry.name for entry in Catalogue(settings.images, ()).linux if entry.name != CUSTOM]
     async with _engine(settings) as engine:
         return [(name, await engine.image(name)) for name in names]
 
 
 async def provide(settings: Settings, reference: str) -> Image:
-    """With a line that shows how far it is."""
+    """Fetched now if it is not here yet."""
     async with _engine(settings) as engine:
         image = await engine.image(reference)
         if image is not None:
             return image
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns) as shown:
-            task = shown.add_task(f"fetching {reference}", total=100)
+        with _progress(f"fetching {reference}") as progress:
+            return await engine.prepare(reference, progress, timeout=settings.images.pull_timeout)
 
-            def progress(part: PullProgress) -> None:
-                if part.total > 0:
-                    shown.update(task, completed=100 * part.current / part.total)
 
-            image = await engine.prepare(reference, progress, timeout=settings.images.pull_timeout)
-            shown.update(task, completed=100)
-        return image
+@asynccontextmanager
+async def layers(settings: Settings) -> AsyncGenerator[Layers, None]:
+    """Without tidying up; a bake of ours is found by any server once it is too old to be under way."""
+    builder = f"cli-{os.urandom(4).hex()}"
+    recipes = read_recipes(settings.layers.recipes)
+    async with _engine(settings) as engine:
+        dial = None if engine.shares_files else engine.dial
+        async with Links(guest_directory(settings), builder, dial) as guests:
+            host = Host(engine)
+            await host.refresh()
+            yield role_layers(settings, engine, guests, recipes, builder, host)
+
+
+async def baked(settings: Settings) -> list[Layer]:
+    async with layers(settings) as found:
+        return await found.all()
+
+
+async def bake(settings: Settings, role: str, reference: str) -> Layer:
+    """The image is fetched first where it is not here. One that lacked something is made again."""
+    image = await provide(settings, reference)
+    async with layers(settings) as made:
+        with _progress(f"baking {role} on {reference}") as progress:
+            return await made.prepare(role, image, progress, afresh=True)
+
+
+@contextmanager
+def _progress(description: str) -> Generator[ProgressCallback, None, None]:
+    """A line that shows how far it is."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
+    )  # fmt: skip
+    with Progress(*columns) as shown:
+        task = shown.add_task(description, total=100)
+
+        def progress(part: PullProgress) -> None:
+            if part.total > 0:
+                shown.update(task, completed=100 * part.current / part.total)
+
+        yield progress
+        shown.update(task, completed=100)
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -89,7 +132,7 @@ async def examine(settings: Settings) -> list[Finding]:
     async with AsyncExitStack() as stack:
         quarantine, _ = await open_quarantine(settings, stack)
         findings += [Finding("note", _told(stray)) for stray in await quarantine.strays()]
-    return findings
+    return [*findings, *await _roles(settings)]
 
 
 def _told(stray: Stray) -> str:
@@ -111,3 +154,15 @@ async def purge(settings: Settings, engine_key: str) -> None:
     async with AsyncExitStack() as stack:
         quarantine, _ = await open_quarantine(settings, stack)
         await quarantine.purge(engine_key)
+
+
+async def _roles(settings: Settings) -> list[Finding]:
+    """What baked layers lack."""
+    try:
+        async with layers(settings) as found:
+            made = await found.all()
+    except RexecError as error:
+        return [Finding("bad", f"recipes: {error.message}")]
+    lacking = [f"degraded: {sentence} (on {layer.image})" for layer in made for sentence in layer.degraded]
+    ok = Finding("ok", f"recipes: {len(found.recipes)} roles, {len(made)} layers baked")
+    return [ok, *(Finding("note", sentence) for sentence in lacking)]

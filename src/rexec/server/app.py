@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from rexec.server.api.problems import answer, invalid
 from rexec.server.bus import LocalBus
 from rexec.server.core.access import Access
 from rexec.server.core.accounts import Accounts
+from rexec.server.core.bake import Bake, BakeRules
 from rexec.server.core.catalogue import Catalogue
 from rexec.server.core.clock import utc_now
 from rexec.server.core.containers import Containers
@@ -34,18 +36,23 @@ from rexec.server.core.events import Events
 from rexec.server.core.host import Host
 from rexec.server.core.idempotency import Idempotency
 from rexec.server.core.inside import Inside
+from rexec.server.core.layers import Layers
 from rexec.server.core.quarantine import Quarantine
 from rexec.server.core.ratelimit import RateLimits
+from rexec.server.core.recipes import Recipe, read_recipes
 from rexec.server.core.reconciler import Reconciler
 from rexec.server.core.secrets import KEY_BYTES, Secrets
 from rexec.server.core.services import Services
 from rexec.server.core.sweep import Sweep
 from rexec.server.core.tickets import Tickets
 from rexec.server.core.tiers import Tiers
+from rexec.server.core.turns import Turns
 from rexec.server.engines.docker import DockerEngine, NetworkRules
 from rexec.server.guest import Links
-from rexec.server.images import ImageRules, Mirrors, RegistrySource
+from rexec.server.images import CachedDownloads, ImageRules, Mirrors, RegistrySource
 from rexec.server.ports.bus import Bus
+from rexec.server.ports.guest import Guests
+from rexec.server.ports.records import Limits
 from rexec.server.ports.store import Database
 from rexec.server.settings import Settings
 from rexec.server.store import SqlDatabase
@@ -106,6 +113,7 @@ async def _nowhere(socket: WebSocket) -> None:
 
 async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services, str | None]:
     """Open every part on `stack`; and the first admin's token, if one was made now."""
+    recipes = read_recipes(settings.layers.recipes)
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     bus, database = await open_store(settings, stack)
     installation, jwt_key, environment_key = await _keys(database)
@@ -115,7 +123,8 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
     dial = None if engine.shares_files else engine.dial
     guests = await stack.enter_async_context(Links(guest_directory(settings), replica(settings), dial))
     clock = utc_now
-    tiers, offered = Tiers(settings.tiers, host.capacity), Catalogue(settings.images)
+    layers = await stack.enter_async_context(role_layers(settings, engine, guests, recipes, replica(settings), host))
+    tiers, offered = Tiers(settings.tiers, host.capacity), Catalogue(settings.images, tuple(recipes))
     secrets = Secrets(environment_key)
     owned = Containers(database, bus, engine, clock, host=host, tiers=tiers, catalogue=offered, secrets=secrets)
     access = Access(database, clock, jwt_key)
@@ -128,6 +137,7 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
         host=host,
         tiers=tiers,
         catalogue=offered,
+        layers=layers,
         containers=owned,
         events=Events(database, bus, clock),
         inside=Inside(owned, guests),
@@ -137,13 +147,14 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
         rate_limits=RateLimits(database, clock),
         idempotency=Idempotency(database, clock),
     )  # fmt: skip
+    turns = Turns(settings.workers)
     creation = Creation(
         database, engine, guests, clock,
-        layers=None, pull_timeout=settings.images.pull_timeout, guest_timeout=settings.guest_timeout,
+        layers=layers, turns=turns, pull_timeout=settings.images.pull_timeout, guest_timeout=settings.guest_timeout,
     )  # fmt: skip
     reconciler = Reconciler(
         database, bus, engine, guests, clock, creation,
-        name=replica(settings), workers=settings.workers, stop_grace=settings.stop_grace,
+        name=replica(settings), turns=turns, stop_grace=settings.stop_grace,
     )  # fmt: skip
     sweep = Sweep(
         database, bus, engine, guests, clock,
@@ -191,6 +202,20 @@ def docker_engine(settings: Settings, installation: str) -> DockerEngine:
         network=NetworkRules(network.allow, network.resolvers, network.subnet, network.mtu),
         images=source,
         shell_bundle=_shell_bundle(settings),
+    )
+
+
+def role_layers(
+    settings: Settings, engine: DockerEngine, guests: Guests, recipes: Mapping[str, Recipe], builder: str, host: Host
+) -> Layers:
+    """`builder` stays the same over restarts of who bakes, so that what was cut off is found."""
+    wanted, capacity = settings.layers, host.capacity()
+    cpus, memory = (capacity.cpus, capacity.memory_mb) if capacity else (1, wanted.memory_mb)
+    limits = Limits(min(wanted.memory_mb, memory), 1000 * cpus, wanted.disk_mb, pids=2048)
+    downloads = CachedDownloads(settings.data_dir / "downloads", wanted.mirror, wanted.downloads_mb << 20)
+    bake = Bake(engine, guests, downloads, BakeRules(limits, builder, settings.guest_timeout))
+    return Layers(
+        engine, bake, recipes, utc_now, builder=builder, at_once=wanted.at_once, unused_days=wanted.unused_days
     )
 
 

@@ -118,6 +118,21 @@ class ImageSettings(Group):
     build: bool = True
 
 
+class LayerSettings(Group):
+    """How roles are baked."""
+
+    recipes: Path | None = None
+    """A folder of recipes instead of the packaged ones."""
+    mirror: str | None = None
+    """Where downloads are had when upstream does not have them: each at `<mirror>/<host>/<path>`."""
+    downloads_mb: int = Field(default=4096, ge=64)
+    """How much of what was downloaded is kept for the next bake."""
+    memory_mb: int = Field(default=2048, ge=256)
+    disk_mb: int = Field(default=16_384, ge=1024)
+    at_once: int = Field(default=2, ge=1)
+    unused_days: int = Field(default=30, ge=1)
+
+
 class NetworkSettings(Group):
     allow: tuple[str, ...] = ()
     resolvers: tuple[str, ...] = ()
@@ -156,6 +171,7 @@ class Settings(BaseSettings):
     guest_seconds: int = _SESSION
     tiers: dict[str, Tier] = Field(default_factory=_tiers)
     images: ImageSettings = ImageSettings()
+    layers: LayerSettings = LayerSettings()
     network: NetworkSettings = NetworkSettings()
     workers: int = Field(default=16, ge=1, le=256)
     guest_timeout: float = 30

@@ -11,7 +11,9 @@ from rexec.answers import containers as told
 from rexec.errors import RexecError
 from rexec.server.api.problems import Json
 from rexec.server.api.routing import P, S, operation
-from rexec.server.core.catalogue import CUSTOM, ROLES, Entry
+from rexec.server.core.catalogue import CUSTOM, Entry
+from rexec.server.core.layers import Layer
+from rexec.server.core.recipes import Recipe
 from rexec.server.core.services import Services
 
 router = APIRouter(tags=["catalogue"])
@@ -41,5 +43,23 @@ async def _image(services: Services, entry: Entry) -> dict[str, object]:
 
 @operation(router, "GET", "/api/roles", scope="containers:read", answer=told.Roles)
 async def roles(services: S, principal: P) -> Response:
-    """List the roles."""
-    return Json({"roles": [{"name": name} for name in ROLES], "count": len(ROLES)})
+    """List the roles, what each installs, and the images on which it is baked already."""
+    try:
+        layers = await services.layers.all()
+        bases = {layer.image: await services.engine.image(layer.image) for layer in layers}
+        current = [layer for layer in layers if services.layers.is_current(layer, bases[layer.image])]
+    except RexecError:
+        current = []
+    shown = [_role(recipe, [layer for layer in current if layer.role == name])
+             for name, recipe in services.layers.recipes.items()]  # fmt: skip
+    return Json({"roles": shown, "count": len(shown)})
+
+
+def _role(recipe: Recipe, layers: list[Layer]) -> dict[str, object]:
+    return {
+        "name": recipe.role,
+        "description": recipe.description,
+        "tools": list(recipe.tools),
+        "size_mb": recipe.size_mb,
+        "baked": [{"image": layer.image, "size": layer.size_bytes, "missing": dict(layer.missing)} for layer in layers],
+    }

@@ -1,8 +1,8 @@
-"""The images that are offered by name, the roles, and the shell's options."""
+"""The images and roles that are offered by name, and the shell's options."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ from rexec.server.ports.reference import allowed
 from rexec.server.settings import ImageSettings
 
 CUSTOM = "custom"
-ROLES = ("node", "python", "go", "rust", "devops", "barebone")
 THEMES = ("rexec", "minimal", "powerlevel10k")
 SHELL_DEFAULTS: Mapping[str, Any] = {
     "enhanced": True,
@@ -45,7 +44,8 @@ _MACOS = (Entry("macos", (), "macos", "macOS"), Entry("macos-legacy", (), "macos
 
 
 class Catalogue:
-    def __init__(self, settings: ImageSettings) -> None:
+    def __init__(self, settings: ImageSettings, roles: Sequence[str]) -> None:
+        self._roles = tuple(roles)
         self._private_registries = settings.private_registries
         extra = tuple(Entry(entry.name, entry.aliases, "linux", entry.description) for entry in settings.extra)
         self.linux = _LINUX + extra
@@ -54,6 +54,10 @@ class Catalogue:
     def entries(self, principal: Principal) -> tuple[Entry, ...]:
         """In the order in which they are offered."""
         return self.linux + (_CUSTOM,) + (_MACOS if _may_macos(principal) else ())
+
+    def check_role(self, role: str | None) -> None:
+        if role is not None and role not in self._roles:
+            raise Invalid("unsupported role", code="unsupported_role", supported_roles=list(self._roles))
 
     def resolve(self, principal: Principal, image: str, custom_image: str | None) -> str:
         """The catalogue's spelling. Raises `Invalid`."""
@@ -93,11 +97,6 @@ def check_host(image: str) -> None:
             "this host cannot run macOS: it lacks Apple hardware and a virtual machine engine",
             code="macos_unavailable",
         )
-
-
-def check_role(role: str | None) -> None:
-    if role is not None and role not in ROLES:
-        raise Invalid("unsupported role", code="unsupported_role", supported_roles=list(ROLES))
 
 
 def shell_options(wanted: Mapping[str, Any], image: str, role: str | None) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class Containers:
 
     def check(self, principal: Principal, wanted: NewContainer) -> tuple[str, Limits]:
         """The image in the catalogue's spelling, and the limits. Raises `Invalid` for what can never work."""
-        offered.check_role(wanted.role)
+        self._catalogue.check_role(wanted.role)
         image = self._catalogue.resolve(principal, wanted.image, wanted.custom_image)
         sizes = {"memory_mb": wanted.memory_mb, "cpu_millis": wanted.cpu_millis, "disk_mb": wanted.disk_mb}
         return image, self._tiers.admit(principal, sizes)
@@ -299,6 +299,7 @@ class Containers:
             reason=None,
             message=MESSAGES[Stage.VALIDATING],
             enforced=capacity.enforced if capacity else Enforced(),
+            degraded=(),
             engine=self._engine.name,
             host=self._engine.host,
             engine_key=secrets.token_hex(8),

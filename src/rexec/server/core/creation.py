@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Protocol
+from typing import Any
 
 from rexec.errors import Broken, RexecError, Unavailable
 from rexec.server.core.clock import Clock
 from rexec.server.core.events import PROGRESS
+from rexec.server.core.layers import Layer, Layers
 from rexec.server.core.lifecycle import ended, tell, transition
 from rexec.server.core.progress import MESSAGES, at
+from rexec.server.core.turns import Turns
 from rexec.server.ports.engine import Engine, ProgressCallback
 from rexec.server.ports.guest import Guests
 from rexec.server.ports.records import (
@@ -28,17 +30,10 @@ from rexec.server.ports.records import (
 from rexec.server.ports.store import Database
 
 _MESSAGES_PER_SECOND = 4
+_ALL_MESSAGES_PER_SECOND = 50
+"""Over all containers: hundreds may wait for one bake, whose every word would be written hundreds of times."""
 _LAST_WORDS = 20
 _LAST_WORDS_BYTES = 500
-
-
-class Layers(Protocol):
-    """Where roles' layers come from."""
-
-    async def prepare(self, role: str, image: Image, progress: ProgressCallback) -> str:
-        """The reference to run instead of `image`: a layer with the role baked, made now if it is not there yet."""
-
-    async def baked(self, role: str, image: Image) -> str | None: ...
 
 
 class Superseded(Exception):
@@ -50,48 +45,51 @@ class Creation:
 
     def __init__(
         self, database: Database, engine: Engine, guests: Guests, clock: Clock, *,
-        layers: Layers | None, pull_timeout: float, guest_timeout: float,
+        layers: Layers, turns: Turns, pull_timeout: float, guest_timeout: float,
     ) -> None:  # fmt: skip
         self._database = database
         self._engine = engine
         self._guests = guests
         self._clock = clock
         self._layers = layers
+        self._turns = turns
         self._pull_timeout = pull_timeout
         self._guest_timeout = guest_timeout
         self._waiting: dict[str, asyncio.Future[Observation]] = {}
+        self._reporting = 0
 
     async def create(self, row: ContainerRow) -> ContainerRow:
         row, image = await self._image(row)
         row = await self._tell(row, Stage.CREATING)
         await self._guests.expect(row.engine_key)
         row = await self._tell(row, Stage.STARTING)
-        if row.role is not None and self._layers is not None:
-            row, reference = await self._layer(row, row.role, image)
-        else:
-            reference = image.ref
-        observed = await self._engine.start(_spec(row, reference))
+        row, layer = await self._layer(row, image)
+        observed = await self._engine.start(_spec(row, layer.ref if layer else image.ref))
         if row.stage is not Stage.CONFIGURING:
             row = await self._tell(row, Stage.CONFIGURING)
         await self._answering(row)
-        return await self._running(row, observed, reason=None, message=None)
+        return await self._running(row, observed, degraded=layer.degraded if layer else ())
 
     async def start(self, row: ContainerRow) -> ContainerRow:
         """Of one that was there before; rebuilt, without its data, where the engine no longer has it."""
         missing = (await self._engine.inspect(row.engine_key)).phase is Phase.MISSING
         reference = _reference(row)
+        changes: dict[str, Any] = {}
         if missing:
-            image = await self._engine.prepare(reference, lambda progress: None, timeout=self._pull_timeout)
-            reference = image.ref
-            if row.role is not None and self._layers is not None:
-                reference = await self._layers.prepare(row.role, image, lambda progress: None)
+            async with self._turns.aside(row.id):
+                image = await self._engine.prepare(reference, _unheard, timeout=self._pull_timeout)
+                role = row.role
+                layer = None if role is None else await self._layers.prepare(role, image, _unheard)
+            reference = layer.ref if layer else image.ref
+            changes = {
+                "reason": Reason.RECREATED,
+                "message": "The engine had lost the container: it was rebuilt without its data.",
+                "degraded": layer.degraded if layer else (),
+            }
         await self._guests.expect(row.engine_key)
         observed = await self._engine.start(_spec(row, reference))
         await self._answering(row)
-        if missing:
-            message = "The engine had lost the container: it was rebuilt without its data."
-            return await self._running(row, observed, reason=Reason.RECREATED, message=message)
-        return await self._running(row, observed, reason=None, message=None)
+        return await self._running(row, observed, **changes)
 
     def ended(self, observation: Observation) -> None:
         """Told by the watch: whoever waits for the guest of this container need not wait any longer."""
@@ -101,19 +99,20 @@ class Creation:
 
     async def _image(self, row: ContainerRow) -> tuple[ContainerRow, Image]:
         row = await self._tell(row, Stage.PULLING)
-        async with self._reported(row, Stage.PULLING) as (progress, latest):
+        async with self._reported(row, Stage.PULLING) as (progress, latest), self._turns.aside(row.id):
             image = await self._engine.prepare(_reference(row), progress, timeout=self._pull_timeout)
         return latest(), image
 
-    async def _layer(self, row: ContainerRow, role: str, image: Image) -> tuple[ContainerRow, str]:
-        assert self._layers is not None  # noqa: S101
+    async def _layer(self, row: ContainerRow, image: Image) -> tuple[ContainerRow, Layer | None]:
+        if (role := row.role) is None:
+            return row, None
         baked = await self._layers.baked(role, image)
         if baked is not None:
             return row, baked
         row = await self._tell(row, Stage.CONFIGURING)
-        async with self._reported(row, Stage.CONFIGURING) as (progress, latest):
-            reference = await self._layers.prepare(role, image, progress)
-        return latest(), reference
+        async with self._reported(row, Stage.CONFIGURING) as (progress, latest), self._turns.aside(row.id):
+            layer = await self._layers.prepare(role, image, progress)
+        return latest(), layer
 
     async def _answering(self, row: ContainerRow) -> None:
         """Until the guest answers. Raises `Broken` (`setup_failed`) with its last words when it does not."""
@@ -145,16 +144,14 @@ class Creation:
             return logged[-_LAST_WORDS_BYTES:].decode(errors="replace").strip()
         return ""
 
-    async def _running(
-        self, row: ContainerRow, observed: Observation, *, reason: str | None, message: str | None
-    ) -> ContainerRow:
+    async def _running(self, row: ContainerRow, observed: Observation, **changes: Any) -> ContainerRow:
         now = self._clock()
         async with self._database.transaction() as tx:
             await tx.users.lock(row.user_id)
             moved = await transition(
-                tx, row, Status.RUNNING, now, reason=reason, message=message, stage=Stage.READY, progress=100,
+                tx, row, Status.RUNNING, now, stage=Stage.READY, progress=100,
                 engine_id=observed.engine_id, ip_address=observed.ip_address, started_at=observed.started_at or now,
-                enforced=observed.enforced,
+                enforced=observed.enforced, **{"reason": None, "message": None, **changes},
             )  # fmt: skip
             if moved is None:
                 raise Superseded
@@ -162,12 +159,10 @@ class Creation:
                 await tell(tx, moved, PROGRESS, _progress(moved, MESSAGES[Stage.READY], None), now)
         return moved
 
-    async def _tell(
-        self, row: ContainerRow, stage: Stage, part: PullProgress | None = None, *, message: str | None = None
-    ) -> ContainerRow:
+    async def _tell(self, row: ContainerRow, stage: Stage, part: PullProgress | None = None) -> ContainerRow:
         """Write and tell one stage; progress that would fall stays where it is (a creation that goes on after a crash
         passes its stages again)."""
-        now, text = self._clock(), message or MESSAGES[stage]
+        now, text = self._clock(), (part.message if part else None) or MESSAGES[stage]
         progress = max(row.progress, at(stage, part))
         async with self._database.transaction() as tx:
             await tx.users.lock(row.user_id)
@@ -190,8 +185,9 @@ class Creation:
         async def write() -> None:
             """Waits first: the stage itself was told just now."""
             while True:
+                pause = max(1 / _MESSAGES_PER_SECOND, self._reporting / _ALL_MESSAGES_PER_SECOND)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(1 / _MESSAGES_PER_SECOND):
+                    async with asyncio.timeout(pause):
                         await over.wait()
                 await grew.wait()
                 grew.clear()
@@ -201,10 +197,12 @@ class Creation:
                 if over.is_set() and state["part"] is None:
                     return
 
+        self._reporting += 1
         writing = asyncio.create_task(write())
         try:
             yield progress, lambda: state["row"]
         finally:
+            self._reporting -= 1
             # Ended between two writes, never within one: a row must not be written behind its reader's back.
             over.set()
             grew.set()
@@ -222,6 +220,10 @@ def _progress(row: ContainerRow, message: str, part: PullProgress | None) -> dic
 
 def _reference(row: ContainerRow) -> str:
     return row.custom_image or row.image
+
+
+def _unheard(progress: PullProgress) -> None:
+    """A start tells no progress."""
 
 
 def _spec(row: ContainerRow, image: str) -> Spec:

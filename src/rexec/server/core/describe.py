@@ -34,6 +34,7 @@ def describe(row: ContainerRow, now: datetime) -> dict[str, Any]:
             "disk_mb": row.limits.disk_mb,
         },
         "enforced": asdict(row.enforced),
+        "degraded": list(row.degraded),
         "labels": row.labels,
         "environment": dict.fromkeys(row.environment_names, MASK),
         "shell": row.shell,

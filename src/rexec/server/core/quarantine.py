@@ -105,7 +105,7 @@ class Quarantine:
             limits=seen.limits or Limits(memory_mb=256, cpu_millis=250, disk_mb=1024),
             environment=self._secrets.seal({}, key), environment_names=(), labels={}, user="root",
             status=Status.STOPPED, target=Target.STOPPED, stage=Stage.READY, progress=100, reason=None,
-            message=_ADOPTED, enforced=seen.enforced, engine=self._engine.name, host=self._engine.host,
+            message=_ADOPTED, enforced=seen.enforced, degraded=(), engine=self._engine.name, host=self._engine.host,
             engine_key=seen.engine_key, engine_id=seen.engine_id, ip_address=None, created_at=now,
             started_at=seen.started_at, last_used_at=None, expires_at=None, deleted_at=None, settled_at=now, attempts=0,
             version=1, claimed_by=None, claimed_until=None,

@@ -19,6 +19,7 @@ from rexec.server.core.creation import Creation, Superseded
 from rexec.server.core.events import PROGRESS
 from rexec.server.core.lifecycle import Action, plan, tell, transition
 from rexec.server.core.tasks import Tasks
+from rexec.server.core.turns import Turns
 from rexec.server.ports.bus import Bus
 from rexec.server.ports.engine import Engine
 from rexec.server.ports.guest import Guests
@@ -40,7 +41,7 @@ class Reconciler:
 
     def __init__(
         self, database: Database, bus: Bus, engine: Engine, guests: Guests, clock: Clock, creation: Creation, *,
-        name: str, workers: int, stop_grace: float,
+        name: str, turns: Turns, stop_grace: float,
     ) -> None:  # fmt: skip
         self._database = database
         self._bus = bus
@@ -48,7 +49,7 @@ class Reconciler:
         self._guests = guests
         self._clock = clock
         self._creation = creation
-        self._workers = workers
+        self._turns = turns
         self._grace = stop_grace
         self._name = name
         self._queue: asyncio.Queue[str] = asyncio.Queue()
@@ -69,8 +70,7 @@ class Reconciler:
     async def __aenter__(self) -> Self:
         tasks = await self._stack.enter_async_context(Tasks())
         tasks.start(self._feed())
-        for _ in range(self._workers):
-            tasks.start(self._work())
+        tasks.start(self._work(tasks))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -104,27 +104,33 @@ class Reconciler:
                     async with asyncio.timeout(_RENEW):
                         await subscription.wait()
 
-    async def _work(self) -> None:
+    async def _work(self, tasks: Tasks) -> None:
         while True:
+            await self._turns.take()
             container_id = await self._queue.get()
             self._queued.discard(container_id)
-            if container_id in self._busy:
+            while container_id in self._busy:
                 self._again.add(container_id)
-                continue
+                container_id = await self._queue.get()
+                self._queued.discard(container_id)
             self._busy.add(container_id)
-            try:
-                await self._settle(container_id)
-            except Unavailable as error:
-                _log.warning("a container has to wait", container_id=container_id, error=error.message)
-                self._retry(container_id, 1)
-            except Exception:
-                _log.exception("a container could not be reconciled", container_id=container_id)
-                self._retry(container_id, _ATTEMPTS)
-            finally:
-                self._busy.discard(container_id)
-                if container_id in self._again:
-                    self._again.discard(container_id)
-                    self.wake(container_id)
+            tasks.start(self._turn(container_id))
+
+    async def _turn(self, container_id: str) -> None:
+        try:
+            await self._settle(container_id)
+        except Unavailable as error:
+            _log.warning("a container has to wait", container_id=container_id, error=error.message)
+            self._retry(container_id, 1)
+        except Exception:
+            _log.exception("a container could not be reconciled", container_id=container_id)
+            self._retry(container_id, _ATTEMPTS)
+        finally:
+            self._turns.end(container_id)
+            self._busy.discard(container_id)
+            if container_id in self._again:
+                self._again.discard(container_id)
+                self.wake(container_id)
 
     async def _settle(self, container_id: str) -> None:
         """Act until nothing is left to do for this container, under a lease."""

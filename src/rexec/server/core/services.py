@@ -13,6 +13,7 @@ from rexec.server.core.events import Events
 from rexec.server.core.host import Host
 from rexec.server.core.idempotency import Idempotency
 from rexec.server.core.inside import Inside
+from rexec.server.core.layers import Layers
 from rexec.server.core.ratelimit import RateLimits
 from rexec.server.core.tickets import Tickets
 from rexec.server.core.tiers import Tiers
@@ -32,6 +33,7 @@ class Services:
     host: Host
     tiers: Tiers
     catalogue: Catalogue
+    layers: Layers
     containers: Containers
     events: Events
     inside: Inside

@@ -11,8 +11,8 @@ from functools import partial
 import structlog
 
 from rexec.errors import Broken, NotFound, RexecError, TooLarge, Unavailable
+from rexec.server.flights import Flights
 from rexec.server.images.build import Mirrors, build, suite
-from rexec.server.images.flights import Flights
 from rexec.server.images.progress import PullMeter
 from rexec.server.ports.addresses import is_internal
 from rexec.server.ports.images import LocalImages, ProgressCallback
@@ -50,7 +50,7 @@ class RegistrySource:
 
     def __init__(self, rules: ImageRules) -> None:
         self._rules = rules
-        self._flights = Flights()
+        self._flights: Flights[Image] = Flights()
         self._turns = asyncio.Semaphore(rules.pulls_at_once)
 
     async def fetch(self, ref: str, local: LocalImages, progress: ProgressCallback, *, timeout: float) -> Image:

@@ -107,6 +107,8 @@ class ContainerRow:
     reason: str | None
     message: str | None
     enforced: Enforced
+    degraded: tuple[str, ...]
+    """What its role promises and this container lacks, each a sentence for people."""
     engine: str
     host: str
     engine_key: str
@@ -260,6 +262,8 @@ class Image:
     size_bytes: int
     architecture: str
     environment: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,11 +278,13 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """Bytes so far over all layers known so far; `layer` is the one that moved."""
+    """Bytes so far over all layers known so far; `layer` is the one that moved. Of a build: thousandths of the whole,
+    `layer` is the step, `message` what it does."""
 
     layer: str | None
     current: int
     total: int
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,9 @@ def _values(changes: Mapping[str, Any]) -> dict[str, Any]:
         values.update(asdict(limits))
     if "enforced" in values:
         values["enforced"] = asdict(values["enforced"])
-    if "environment_names" in values:
-        values["environment_names"] = list(values["environment_names"])
+    for name in ("environment_names", "degraded"):
+        if name in values:
+            values[name] = list(values[name])
     return values
 
 
@@ -75,6 +76,7 @@ def _row(found: Row[Any]) -> ContainerRow:
     values["limits"] = Limits(**{name: columns[name] for name in _LIMITS})
     values["enforced"] = Enforced(**values["enforced"])
     values["environment_names"] = tuple(values["environment_names"])
+    values["degraded"] = tuple(values["degraded"])
     values["status"] = Status(values["status"])
     values["target"] = Target(values["target"])
     return ContainerRow(**values)

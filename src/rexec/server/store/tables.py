@@ -69,6 +69,7 @@ containers = Table(
     Column("reason", String(64)),
     Column("message", Text),
     Column("enforced", Json, nullable=False),
+    Column("degraded", Json, nullable=False, server_default="[]"),
     Column("engine", String(32), nullable=False),
     Column("host", String(255), nullable=False),
     Column("engine_key", String(64), nullable=False),

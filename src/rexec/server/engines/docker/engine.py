@@ -6,8 +6,8 @@ import asyncio
 import json
 import platform
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +20,7 @@ from rexec.server.engines.docker.client import Client, find_url
 from rexec.server.engines.docker.deaths import ran_out_of_memory
 from rexec.server.engines.docker.files import Files, HostFiles
 from rexec.server.engines.docker.images import Images
+from rexec.server.engines.docker.layers import Layers
 from rexec.server.engines.docker.logs import LONGEST, last_bytes
 from rexec.server.engines.docker.network import Network
 from rexec.server.engines.docker.probe import Host, probe, shares_files
@@ -28,6 +29,7 @@ from rexec.server.engines.docker.volume import VolumeFiles
 from rexec.server.engines.docker.watch import watch
 from rexec.server.engines.docker.wire import open_wire
 from rexec.server.ports.images import ImageSource, ProgressCallback
+from rexec.server.ports.layers import Build, LocalLayer
 from rexec.server.ports.records import Capacity, Enforced, Feature, Image, Limits, Observation, Phase, Spec
 
 _log = structlog.get_logger(__name__)
@@ -40,7 +42,10 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class DockerEngine:
-    """Implements `ports.engine.Engine`. Objects are named `rexec-<engine_key>` and found by their labels only."""
+    """Implements `ports.engine.Engine` and `ports.layers.LayerEngine`.
+
+    Objects are named `rexec-<engine_key>` and found by their labels only.
+    """
 
     name = "docker"
 
@@ -66,6 +71,7 @@ class DockerEngine:
         self.shares_files = True
         self._images = Images(self._client)
         self._source = images
+        self._layers = Layers(self._client, self._images, installation)
         self._network = Network(self._client, installation, network)
         self._probed: Host | None = None
         self._starts = asyncio.Semaphore(2)
@@ -112,6 +118,17 @@ class DockerEngine:
         return await self._source.fetch(image, self._images, progress, timeout=timeout)
 
     async def start(self, spec: Spec) -> Observation:
+        return await self._start(spec, None)
+
+    @asynccontextmanager
+    async def building(self, spec: Spec, builder: str) -> AsyncGenerator[None, None]:
+        try:
+            await self._start(spec, builder)
+            yield
+        finally:
+            await self.delete(spec.engine_key)
+
+    async def _start(self, spec: Spec, builder: str | None) -> Observation:
         path = f"containers/{objects.object_name(spec.engine_key)}"
         async with self._starts:
             await self._network.ensure()
@@ -122,7 +139,7 @@ class DockerEngine:
                 if error.message.startswith("network "):
                     await self._network.join(objects.object_name(spec.engine_key))
                 else:
-                    await self._create(spec, mounts)
+                    await self._create(spec, mounts, builder)
                 await self._client.json("POST", f"{path}/start", timeout=_CREATE_TIMEOUT)
             except (Conflict, Broken) as error:
                 observed = await self.inspect(spec.engine_key)
@@ -211,15 +228,14 @@ class DockerEngine:
         async with self._client.stream("GET", path, params=params, timeout=60) as response:
             return await last_bytes(response.content.iter_any(), LONGEST)
 
-    async def commit(self, engine_key: str, ref: str) -> Image:
-        """Make a local image of the container as it is now, without its name, mounts and network."""
-        repository, _, tag = ref.rpartition(":")
-        params = {"container": objects.object_name(engine_key), "repo": repository, "tag": tag, "pause": 1}
-        await self._client.json("POST", "commit", params=params, body={}, timeout=_CREATE_TIMEOUT)
-        image = await self._images.image(ref)
-        if image is None:
-            raise Broken(f"the engine lost the image {ref}", code="engine_error")
-        return image
+    async def commit(self, engine_key: str, ref: str, labels: Mapping[str, str]) -> Image:
+        return await self._layers.commit(engine_key, ref, labels)
+
+    async def builds(self) -> Sequence[Build]:
+        return await self._layers.builds()
+
+    async def layers(self) -> Sequence[LocalLayer]:
+        return await self._layers.layers()
 
     async def image(self, ref: str) -> Image | None:
         return await self._images.image(ref)
@@ -231,7 +247,7 @@ class DockerEngine:
         """Take this installation's network and firewall rules away, for good; its containers must be gone."""
         await self._network.remove()
 
-    async def _create(self, spec: Spec, mounts: tuple[objects.Mount, ...]) -> None:
+    async def _create(self, spec: Spec, mounts: tuple[objects.Mount, ...], builder: str | None) -> None:
         answer = await self._images.inspect(spec.image)
         if answer is None:
             raise NotFound(f"the image {spec.image} is not here", code="image_not_found")
@@ -247,6 +263,7 @@ class DockerEngine:
             size_bytes=_layer_size(host, spec.limits, int(answer.get("Size") or 0)),
             volumes=volumes,
             dns=self._network.rules.resolvers,
+            builder=builder,
         )
         await self._create_or_adopt(spec, objects.creation(blueprint))
 

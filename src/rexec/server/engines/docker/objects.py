@@ -10,9 +10,13 @@ from typing import Any, Literal
 
 from rexec.errors import Broken, Invalid
 from rexec.server.ports.records import Enforced, Image, Limits, Observation, Phase, Spec
+from rexec.server.ports.reference import LOCAL_REGISTRY
 
 INSTALLATION = "rexec.installation"
 ENGINE_KEY = "rexec.engine_key"
+BUILD, BUILDER = "rexec.build", "rexec.builder"
+"""Instead of an engine key on the container of a build, which is nobody's: its key, and which server's it is."""
+LAYERS = f"{LOCAL_REGISTRY}/role"
 ENFORCED = "rexec.enforced"
 """Which limits this container was really given, since only an inspection tells and a list does not."""
 
@@ -77,6 +81,8 @@ class Blueprint:
     volumes: tuple[str, ...] = ()
     """Declared VOLUMEs that the image could not be freed of: they become memory file systems."""
     dns: tuple[str, ...] = ()
+    builder: str | None = None
+    """Set on the container of a build."""
 
 
 def object_name(engine_key: str) -> str:
@@ -101,14 +107,16 @@ def creation(blueprint: Blueprint) -> dict[str, Any]:
         "WorkingDir": "/",
         "Healthcheck": {"Test": ["NONE"]},
         "StopSignal": STOP_SIGNAL,
-        "Labels": {
-            INSTALLATION: blueprint.installation,
-            ENGINE_KEY: blueprint.spec.engine_key,
-            ENFORCED: _told(blueprint.enforced),
-        },
+        "Labels": {INSTALLATION: blueprint.installation, ENFORCED: _told(blueprint.enforced), **_whose(blueprint)},
         "HostConfig": _host_config(blueprint),
         "NetworkingConfig": {"EndpointsConfig": {blueprint.network: {}}},
     }
+
+
+def _whose(blueprint: Blueprint) -> dict[str, str]:
+    if blueprint.builder is None:
+        return {ENGINE_KEY: blueprint.spec.engine_key}
+    return {BUILD: blueprint.spec.engine_key, BUILDER: blueprint.builder}
 
 
 def _host_config(blueprint: Blueprint) -> dict[str, Any]:
@@ -152,11 +160,12 @@ def inspected(answer: Mapping[str, Any]) -> Observation:
     """From `GET /containers/{id}/json`."""
     state = answer["State"]
     labels = answer["Config"].get("Labels") or {}
-    phase = _phase(str(state.get("Status", "")), labels.get(ENGINE_KEY, ""))
+    engine_key = labels.get(ENGINE_KEY) or labels.get(BUILD, "")
+    phase = _phase(str(state.get("Status", "")), engine_key)
     ended = phase is Phase.EXITED
     killed_for_memory = bool(state.get("OOMKilled"))
     return Observation(
-        engine_key=labels.get(ENGINE_KEY, ""),
+        engine_key=engine_key,
         phase=phase,
         engine_id=answer["Id"],
         ip_address=_address(answer),
@@ -199,6 +208,8 @@ def described(ref: str, answer: Mapping[str, Any]) -> Image:
         size_bytes=int(answer.get("Size") or 0),
         architecture=str(answer.get("Architecture") or "unknown"),
         environment={name: value for name, _, value in pairs},
+        labels=dict((answer.get("Config") or {}).get("Labels") or {}),
+        created_at=_time(answer.get("Created")),
     )
 
 

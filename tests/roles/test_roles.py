@@ -1,0 +1,61 @@
+"""Roles: baked once, told while they are, and every promised tool answering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rexec.server.core.recipes import read_recipes
+from support.client import Api, Watcher, small
+
+RECIPES = read_recipes()
+UNREACHABLE = ("could not be had", "out of reach")
+
+
+async def proved(api: Api, role: str, image: str) -> dict[str, Any]:
+    """Every promised tool answers in a container of its own; what does not is told, with a reason that is one."""
+    answer = await api.http.post("/api/containers", params={"wait": 300}, json=small(image=image, role=role))
+    assert answer.status_code == 200, answer.text
+    container: dict[str, Any] = answer.json()
+    assert container["status"] == "running", container["message"]
+    try:
+        tools = RECIPES[role].tools
+        lacking = {tool: text for tool in tools for text in container["degraded"] if f" lacks {tool}: " in text}
+        assert len(lacking) == len(container["degraded"]), container["degraded"]
+        for text in lacking.values():
+            assert any(words in text for words in UNREACHABLE), text
+        for tool, command in tools.items():
+            if tool not in lacking:
+                result = await api.exec(container["id"], command)
+                assert result["exit_code"] == 0, (tool, result)
+        return container
+    finally:
+        await api.delete(container["id"])
+
+
+@pytest.mark.timeout(300)
+async def test_node_on_alpine(api: Api) -> None:
+    container = await proved(api, "node", "alpine:latest")
+    assert not [text for text in container["degraded"] if "lacks node" in text or "lacks npm" in text]
+
+
+@pytest.mark.timeout(300)
+async def test_go_on_debian_is_baked_once_and_told_while_it_is(api: Api) -> None:
+    async with Watcher(api) as watcher:
+        made = (await api.http.post("/api/containers", json=small(role="go"))).json()
+        told = await watcher.until_settled(made["id"], timeout=240)
+    stages = [message["data"]["stage"] for message in told]
+    assert stages[-1] == "ready", told[-1]
+    baking = [message["data"] for message in told if message["data"].get("detail", {}).get("total") == 1000]
+    if baking:
+        assert {data["stage"] for data in baking} == {"configuring"}
+        assert len({data["detail"]["layer"] for data in baking}) > 1
+        assert all(data["message"].startswith("Installing the role go") for data in baking)
+    container = await proved(api, "go", "debian:bookworm")
+    assert container["degraded"] == [], "the Debian mirror is not reachable from here"
+    roles = {role["name"]: role for role in (await api.http.get("/api/roles")).json()["roles"]}
+    assert list(roles) == ["node", "python", "go", "rust", "devops", "barebone"]
+    assert "debian:bookworm" in [layer["image"] for layer in roles["go"]["baked"]]
+    assert roles["go"]["tools"] == list(RECIPES["go"].tools)
+    await api.delete(made["id"])
