@@ -95,7 +95,7 @@ class Layers:
         return await self._flights.join(f"{role} {image.digest}", partial(self._make, recipe, image), progress)
 
     async def all(self) -> list[Layer]:
-        return [_read(local) for local in await self._engine.layers()]
+        return [_read(local) for local in await self._engine.layers(own=False)]
 
     def is_current(self, layer: Layer, image: Image | None) -> bool:
         """Whether a creation would use it. `image`: what its image's name stands for now."""
@@ -107,7 +107,7 @@ class Layers:
     async def collect(self) -> list[str]:
         """Remove what no creation would use any more, and what nobody used for long; what containers use stays."""
         removed = []
-        for layer in await self.all():
+        for layer in map(_read, await self._engine.layers(own=True)):
             current = self.is_current(layer, await self._engine.image(layer.image))
             age = self._clock() - layer.created_at if layer.created_at else timedelta()
             if current and age < self._unused:

@@ -54,7 +54,8 @@ class LayerEngine(Protocol):
 
     async def delete(self, engine_key: str) -> None: ...
 
-    async def layers(self) -> Sequence[LocalLayer]: ...
+    async def layers(self, *, own: bool) -> Sequence[LocalLayer]:
+        """Installations on one engine share their layers, whose names say what they are; `own`: what this one made."""
 
     async def remove_image(self, ref: str) -> None:
         """Missing is success; one that containers use is `Conflict`."""

@@ -234,8 +234,8 @@ class DockerEngine:
     async def builds(self) -> Sequence[Build]:
         return await self._layers.builds()
 
-    async def layers(self) -> Sequence[LocalLayer]:
-        return await self._layers.layers()
+    async def layers(self, *, own: bool) -> Sequence[LocalLayer]:
+        return await self._layers.layers(own=own)
 
     async def image(self, ref: str) -> Image | None:
         return await self._images.image(ref)

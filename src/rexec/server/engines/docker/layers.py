@@ -46,8 +46,9 @@ class Layers:
             if labels.get(objects.BUILD) and not labels.get(objects.ENGINE_KEY)
         ]
 
-    async def layers(self) -> list[LocalLayer]:
-        answer = await self._client.json("GET", "images/json", params={"filters": self._labelled(ROLE_LABEL)})
+    async def layers(self, *, own: bool) -> list[LocalLayer]:
+        filters = self._labelled(ROLE_LABEL) if own else json.dumps({"label": [ROLE_LABEL]})
+        answer = await self._client.json("GET", "images/json", params={"filters": filters})
         return [
             LocalLayer(ref, entry["Id"], int(entry.get("Size") or 0), _moment(entry["Created"]), entry["Labels"])
             for entry in answer
