@@ -26,6 +26,18 @@ async def test_streams_exit_code_cwd_env_stdin_user(api: Api) -> None:
         assert ran["timed_out"] is False
 
 
+async def test_a_command_ends_when_its_client_leaves(api: Api) -> None:
+    async with api.container() as container:
+        at = f"/api/containers/{container['id']}/exec"
+        asking = asyncio.create_task(api.http.post(at, json={"command": "touch /tmp/begun; exec sleep 4244"}))
+        begun = await api.exec(container["id"], "until [ -e /tmp/begun ]; do sleep 0.1; done", timeout=100)
+        assert begun["exit_code"] == 0
+        asking.cancel()
+        await asyncio.wait([asking])
+        gone = "while grep -qs '[s]leep.4244' /proc/[0-9]*/cmdline; do sleep 0.1; done"
+        assert (await api.exec(container["id"], gone, timeout=100))["exit_code"] == 0
+
+
 async def test_a_timeout_is_504_with_what_came_and_kills_the_whole_tree(api: Api) -> None:
     async with api.container() as container:
         at = f"/api/containers/{container['id']}/exec"

@@ -20,6 +20,7 @@ from rexec.errors import Invalid, RexecError
 from rexec.models import RunCommand, SignalProcess, StartProcess
 from rexec.server.api import sockets
 from rexec.server.api.idempotent import once
+from rexec.server.api.leaving import while_connected
 from rexec.server.api.problems import Json, dumps, invalid
 from rexec.server.api.routing import P, S, operation
 from rexec.server.core.access import require
@@ -85,7 +86,8 @@ def _whole(data: bytes) -> bytes:
 @operation(router, "POST", _EXEC, scope="exec", answer={200: inside.Result, 504: _LATE}, refuses=INSIDE)
 async def run(request: Request, services: S, principal: P, reference: str, body: RunCommand) -> Response:
     """Run a command and wait for its end."""
-    result = await services.inside.exec(principal, reference, **wanted(body), stdin=body.stdin.encode())
+    async with while_connected(request):
+        result = await services.inside.exec(principal, reference, **wanted(body), stdin=body.stdin.encode())
     shown = _shown(result)
     if result.timed_out:
         late = {"error": f"the command took longer than {float(body.timeout):g} s", "code": "timed_out"}
