@@ -26,7 +26,7 @@ IDLE, SETTLING, WATCHED = 10, 2.0, 5.0
 
 async def run(bench: Workbench) -> list[Figure]:
     async with bench.container(memory_mb=512, cpu_shares=2000) as container:
-        return [await echo(bench, container), await flood(bench, container), *await idle(bench)]
+        return [await echo(bench, container), await flood(bench, container), await prompt(bench), *await idle(bench)]
 
 
 class Attached:
@@ -75,6 +75,20 @@ async def attach(bench: Workbench, container: dict[str, Any], name: str) -> Asyn
         max_queue=64,
     ) as socket:
         yield Attached(socket)
+
+
+async def prompt(bench: Workbench) -> Figure:
+    """From the start of an enhanced shell with everything on to the first prompt it can be typed at."""
+    every = ("enhanced", "autosuggestions", "syntax_highlight", "history_search", "git_aliases", "system_stats")
+    taken = []
+    async with bench.container(memory_mb=512, cpu_shares=2000, shell=dict.fromkeys(every, True)) as container:
+        for turn in range(22):
+            begin = time.perf_counter()
+            async with attach(bench, container, f"prompt-{turn}") as terminal:
+                await terminal.until("❯".encode())
+            taken.append((time.perf_counter() - begin) * 1000)
+            await bench.http.delete(f"/api/containers/{container['id']}/terminals/prompt-{turn}")
+    return Figure("first prompt of the enhanced shell, everything on, p50", p50(taken[2:]), "ms", 150)
 
 
 async def echo(bench: Workbench, container: dict[str, Any]) -> Figure:

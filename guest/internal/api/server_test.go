@@ -31,7 +31,7 @@ type server struct {
 	conns chan net.Conn
 }
 
-const soon = 20 * time.Second
+const soon = 60 * time.Second
 
 func serve(t *testing.T) *server {
 	t.Helper()
