@@ -6,6 +6,8 @@ fpath=($REXEC_SHELL/functions.zwc $REXEC_SHELL/functions /usr/local/share/zsh/si
 path+=($REXEC_SHELL/path)
 export TERMINFO_DIRS=${TERMINFO_DIRS:-/etc/terminfo:/lib/terminfo:/usr/share/terminfo:$REXEC_SHELL/terminfo}
 
+skip_global_compinit=1
+
 # Where the user's files are is for the user to say; until ours are read, zsh must look where ours are.
 unset ZDOTDIR
 [[ -r $HOME/.zshenv ]] && source $HOME/.zshenv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from support.client import Api
 from support.typed import KILL_LINE, OFF, ON, TAB, UP, Typed, terminal
 
+BUNDLE = Path(__file__).parents[2] / "src/rexec/server/shell"
 IMAGES = ("debian", "alpine", "static")
 RED = rb"\x1b\[1m\x1b\[31m"
 GREY = rb"\x1b\[90m"
@@ -88,6 +90,19 @@ async def test_tmux_outlives_its_terminal_and_each_has_a_session(api: Api, stati
             since = len(typed.seen)
             await typed.type(b" echo kept-$kept.\r")
             await typed.until(r"kept-42\.", since)
+
+
+async def test_what_cannot_be_had_is_told(api: Api) -> None:
+    shell = {**OFF, "use_tmux": True, "theme": "powerlevel10k"}
+    async with api.container(shell=shell, environment={"TMUX_TMPDIR": "/nowhere"}) as container:
+        async with terminal(api, container) as typed:
+            await typed.until("tmux cannot run here")
+            assert b"on its own" in await typed.run(" echo on it''s own")
+            told = b"powerlevel10k is not in this bundle" in typed.seen
+            assert told is not (BUNDLE / "themes/powerlevel10k").is_dir()
+        async with terminal(api, container, "second") as typed:
+            await typed.run(" echo")
+            assert b"powerlevel10k" not in typed.seen
 
 
 async def test_users_files_win_and_are_left_alone(api: Api) -> None:

@@ -358,7 +358,8 @@ class DockerEngine:
         return self._probed
 
     def _degraded(self) -> tuple[str, ...]:
-        return self._host().degraded + self._network.degraded
+        missing = () if self._shell_bundle else ("there is no shell bundle: enhanced shells are the image's own",)
+        return self._host().degraded + self._network.degraded + missing
 
 
 def _layer_size(host: Host, limits: Limits, image_bytes: int) -> int | None:
