@@ -127,7 +127,7 @@ func TestResume(t *testing.T) {
 		fmt.Fprintf(&want, "%d\n", i)
 	}
 	from := a.next
-	a.input("i=1; while [ $i -le 60 ]; do seq $((i*1000-999)) $((i*1000)); i=$((i+1)); done\n")
+	a.input("i=1; while [ $i -le 60 ]; do seq $((i*1000-999)) $((i*1000)); i=$((i+1)); done; exec sleep 300\n")
 	seen := []byte{}
 	cuts := 0
 	for !bytes.HasSuffix(seen, []byte("\n60000\n")) {
