@@ -14,6 +14,8 @@ PROTOCOL = 1
 READ_SIZE = 256 * 1024
 _LARGEST_HEAD = 16 * 1024
 _MOST_INFORMATIONAL = 4
+_LARGE = 256 * 1024
+"""Of a body of known length that is read past the parser, which would copy it three times."""
 _HEADERS = (("host", "guest"), ("rexec-protocol", str(PROTOCOL)))
 
 
@@ -29,7 +31,8 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_HEAD)
+        self._http = _parser()
+        self._left: int | None = None
         self.answered = False
         """Whether a byte of the present answer has come."""
 
@@ -67,16 +70,41 @@ class Connection:
                 isinstance(event, h11.InformationalResponse) and event.status_code == 101
             ):
                 headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
+                length = int(headers.get("content-length", 0))
+                self._left = length if length > _LARGE else None
                 return Head(event.status_code, headers)
             if not isinstance(event, h11.InformationalResponse):
                 raise nonsense("answered without a head")
         raise nonsense("sent too many informational answers")
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        if self._left is not None:
+            async for chunk in self._large():
+                yield chunk
+            return
         while isinstance(event := await self._event(), h11.Data):
             yield bytes(event.data)
         if not isinstance(event, h11.EndOfMessage):
             raise nonsense("cut its answer short")
+
+    async def _large(self) -> AsyncIterator[bytes]:
+        chunk = self._http.trailing_data[0]
+        self._http = _parser()
+        # The first piece may be nothing, without being the end.
+        while True:
+            self._left = (self._left or 0) - len(chunk)
+            if self._left < 0:
+                raise nonsense("answered more than it said")
+            if chunk:
+                yield chunk
+            if self._left == 0:
+                return
+            try:
+                chunk = await self._reader.read(min(READ_SIZE, self._left))
+            except OSError as error:
+                raise unreachable("the guest left within its answer") from error
+            if not chunk:
+                raise nonsense("cut its answer short")
 
     async def body(self, largest: int) -> bytes:
         whole = bytearray()
@@ -88,6 +116,9 @@ class Connection:
 
     def next_cycle(self) -> bool:
         """Whether another request may follow."""
+        if self._left is not None:
+            done, self._left = self._left == 0, None
+            return done and self.usable
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             return self.usable
@@ -123,3 +154,7 @@ class Connection:
         except OSError as error:
             raise unreachable("the guest left without an answer") from error
         return event
+
+
+def _parser() -> h11.Connection:
+    return h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_HEAD)
