@@ -24,7 +24,7 @@ from rexec.server.app import create_api
 from support.client import Api, small
 from support.server import Served
 
-ENDLESS = "/api/events", "/api/containers/{reference}/stats/stream"
+ENDLESS = "/api/events", "/api/containers/{reference}/stats/stream", "/api/containers/{reference}/files/watch"
 """Their answers have no end to wait for."""
 DELETING = "/api/containers/{reference}"
 

@@ -124,7 +124,8 @@ func (a *API) upload(x *http1.Exchange, _ []string) error {
 		return err
 	}
 	entry, err := files.Write(&files.Put{
-		Path: x.Query.Get("path"), Mode: mode, User: x.Query.Get("user"), MakeDirs: flag(x, "mkdirs"),
+		Path: x.Query.Get("path"), Mode: mode, User: x.Query.Get("user"), NewUser: x.Query.Get("new_user"),
+		MakeDirs: flag(x, "mkdirs"),
 	}, x.Body())
 	if err != nil {
 		return err

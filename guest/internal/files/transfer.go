@@ -127,6 +127,7 @@ type Put struct {
 	Path     string
 	Mode     int // -1 keeps what is there, or 0644
 	User     string
+	NewUser  string // whose a file is that is not there yet, and the folders made for it
 	MakeDirs bool
 }
 
@@ -140,7 +141,12 @@ func Write(put *Put, body io.Reader) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{put: put, owner: owner}
+	w := &writer{put: put, owner: owner, inherits: owner == nil}
+	if owner == nil {
+		if w.owner, err = ownerOf(put.NewUser); err != nil {
+			return nil, err
+		}
+	}
 	if _, err = threads.Slow1(func() (bool, error) { return true, w.begin(name) }); err != nil {
 		return nil, err
 	}
@@ -151,6 +157,7 @@ func Write(put *Put, body io.Reader) (*Entry, error) {
 type writer struct {
 	put       *Put
 	owner     *accounts.Account
+	inherits  bool
 	name      string
 	temporary string
 	file      *os.File
@@ -208,7 +215,7 @@ func (w *writer) inherit() error {
 	}
 	if found, ok := info.Sys().(*syscall.Stat_t); ok {
 		w.mode = found.Mode & 0o7777
-		if w.owner == nil {
+		if w.inherits {
 			w.uid, w.gid = int(found.Uid), int(found.Gid)
 		}
 	}

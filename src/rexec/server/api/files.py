@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import mimetypes
 from collections.abc import AsyncIterator, Mapping
@@ -14,6 +15,7 @@ from fastapi import APIRouter, Query, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from sse_starlette import EventSourceResponse
 from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
@@ -23,7 +25,7 @@ from rexec.answers.refusals import INSIDE
 from rexec.errors import Invalid, RexecError
 from rexec.models import MakeDirectory, MoveFile, UploadFile, decoded
 from rexec.server.api import sockets
-from rexec.server.api.problems import Json, invalid
+from rexec.server.api.problems import Json, dumps, invalid
 from rexec.server.api.routing import P, S, operation
 from rexec.server.core.access import require
 from rexec.server.core.services import Services
@@ -32,6 +34,9 @@ from rexec.server.ports.records import Principal
 router = APIRouter(tags=["files"])
 _FILES = "/api/containers/{reference}/files"
 _MODE = "^[0-7]{3,4}$"
+_HOME = "/home/user/"
+_PIECE = 1 << 18
+_CHANGE = 'event: change\ndata: {"type": "create", "path": "/home/user/new", "is_dir": false}\n\n'
 _FILE = ("not_found", "permission_denied", *INSIDE)
 _WRITING = (*_FILE, "disk_full")
 _BYTES = Raw("application/octet-stream", "hello\n")
@@ -120,7 +125,7 @@ async def _upload(
     mode: str | None = None, user: str | None = None,
 ) -> Response:  # fmt: skip
     row, guest = await services.inside.guest(principal, reference)
-    given = {"mode": mode, "user": user or row.user}
+    given = {"mode": mode, "user": user, "new_user": row.user}
     query: dict[str, str | bytes] = {"path": path, "mkdirs": "true"}
     query.update({name: value for name, value in given.items() if value})
     answer = await guest.upload("/v1/files", query=query, body=body)
@@ -148,22 +153,28 @@ async def upload_form(
             raise Invalid("the form has no boundary")
         form = _Form(options[b"boundary"], request.stream())
         body = form.content()
-        target = _path(path, path_b64)
+        target = _path(path if path is not None or path_b64 is not None else _HOME, path_b64)
         if target.endswith(b"/"):
             target += await form.filename()
         return await _upload(services, principal, reference, target, body)
     if kind != b"application/json":
         raise Invalid("the body must be multipart/form-data or application/json", code="unsupported_media_type")
-    try:
-        wanted = UploadFile.model_validate_json(await request.body())
-    except ValidationError as error:
-        raise invalid(RequestValidationError(error.errors())) from error
-    content = _content(wanted.content)
+    # As large as an upload may be: parsed beside the event loop.
+    name, content = await asyncio.to_thread(_from_json, await request.body())
 
     async def whole() -> AsyncIterator[bytes]:
-        yield content
+        for start in range(0, len(content), _PIECE):
+            yield content[start : start + _PIECE]
 
-    return await _upload(services, principal, reference, _path(wanted.path, None), whole())
+    return await _upload(services, principal, reference, _path(name, None), whole())
+
+
+def _from_json(body: bytes) -> tuple[str, bytes]:
+    try:
+        wanted = UploadFile.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(RequestValidationError(error.errors())) from error
+    return wanted.path, _content(wanted.content)
 
 
 def _content(text: str) -> bytes:
@@ -304,6 +315,30 @@ async def delete(
     query: dict[str, str | bytes] = {"path": raw, "recursive": "true" if recursive else "false"}
     await guest.call("DELETE", "/v1/files", query=query)
     return Json({"message": "deleted", "path": raw.decode(errors="replace")})
+
+
+@operation(router, "GET", _FILES + "/watch", scope="files", refuses=_FILE, answer=Raw("text/event-stream", _CHANGE))
+async def watch_events(
+    services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None, recursive: bool = True
+) -> Response:
+    """Changes beneath a folder as they happen, as server-sent events; upgraded to a WebSocket the same as messages."""
+    raw = _path(path, path_b64)
+    _, guest = await services.inside.guest(principal, reference)
+    async with AsyncExitStack() as stack:
+        stream = await stack.enter_async_context(guest.watch(raw, recursive=recursive))
+        kept = stack.pop_all()
+
+        async def tell() -> AsyncIterator[dict[str, str]]:
+            async with kept:
+                try:
+                    while (frame := await stream.receive()) is not None:
+                        yield {"event": "change", "data": dumps(frame.control()).decode()}
+                except RexecError as error:
+                    yield {"event": "end", "data": dumps({"error": error.message, "code": error.code}).decode()}
+
+        return EventSourceResponse(
+            tell(), ping=15, headers={"X-Accel-Buffering": "no"}, background=BackgroundTask(kept.aclose)
+        )
 
 
 @router.websocket(_FILES + "/watch")
