@@ -23,6 +23,7 @@ from rexec.server.core.reconciler import Reconciler
 from rexec.server.core.secrets import Secrets
 from rexec.server.core.sweep import Sweep
 from rexec.server.core.tiers import Tiers
+from rexec.server.core.turns import Turns
 from rexec.server.ports.records import (
     Capacity,
     ContainerRow,
@@ -243,12 +244,14 @@ async def world(
         shared: Any = (database, bus, engine, guests, clock)
         containers = Containers(
             database, bus, engine, clock, host=host, tiers=tiers,  # type: ignore[arg-type]
-            catalogue=Catalogue(settings.images), secrets=secrets,
+            catalogue=Catalogue(settings.images, ("go", "node")), secrets=secrets,
         )  # fmt: skip
+        turns = Turns(4)
         creation = Creation(
-            database, engine, guests, clock, layers=None, pull_timeout=60, guest_timeout=60,  # type: ignore[arg-type]
+            database, engine, guests, clock,  # type: ignore[arg-type]
+            layers=None, turns=turns, pull_timeout=60, guest_timeout=60,  # type: ignore[arg-type]
         )  # fmt: skip
-        reconciler = Reconciler(*shared, creation, name=name, workers=4, stop_grace=1)
+        reconciler = Reconciler(*shared, creation, name=name, turns=turns, stop_grace=1)
         quarantine = Quarantine(database, engine, clock, secrets, settings.quarantine_days)  # type: ignore[arg-type]
         sweep = Sweep(
             *shared, settings=settings, host=host, tiers=tiers, containers=containers, creation=creation,
