@@ -16,6 +16,7 @@ import pytest
 from support import images, namespace
 from support.client import Api
 from support.daemon import Daemon, daemon
+from support.postgres import Cluster, cluster
 from support.server import Served, free_port
 
 
@@ -95,6 +96,12 @@ def static_image(docker_daemon: Daemon) -> str:
 @pytest.fixture(scope="session")
 def volume_image(docker_daemon: Daemon) -> str:
     return images.VOLUME
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster]:
+    with cluster() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -219,6 +219,25 @@ class MakeUser(Body):
     is_admin: bool = False
 
 
+class ChangeTier(Body):
+    """What is left out stays. None: without a limit."""
+
+    containers: Annotated[int | None, Field(ge=0, le=1_000_000)] = None
+    memory_mb: Annotated[int, Field(ge=1, le=1 << 30)] = 0
+    memory_mb_max: Annotated[int, Field(ge=1, le=1 << 30)] = 0
+    cpu_millis: Annotated[int, Field(ge=1, le=1 << 30)] = 0
+    cpu_millis_max: Annotated[int, Field(ge=1, le=1 << 30)] = 0
+    disk_mb: Annotated[int, Field(ge=1, le=1 << 30)] = 0
+    disk_mb_max: Annotated[int, Field(ge=1, le=1 << 30)] = 0
+    session_seconds: Annotated[int | None, Field(ge=1, le=1 << 30)] = None
+    creates_per_minute: Annotated[int | None, Field(ge=0, le=1 << 30)] = None
+    requests_per_minute: Annotated[int | None, Field(ge=1, le=1 << 30)] = None
+    sockets: Annotated[int, Field(ge=0, le=1 << 30)] = 0
+    terminals: Annotated[int, Field(ge=0, le=1000)] = 0
+    idle_terminal_seconds: Annotated[int, Field(ge=1, le=1 << 30)] = 0
+    idle_seconds: Annotated[int | None, Field(ge=1, le=1 << 30)] = None
+
+
 class ChangeUser(Body):
     tier: Annotated[str | None, Field(max_length=32)] = None
     disabled: bool | None = None

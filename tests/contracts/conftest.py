@@ -9,20 +9,21 @@ import pytest
 
 from rexec.server.bus import LocalBus
 from rexec.server.store import SqlDatabase, migrate
-from support.postgres import cluster, database_in
+from support.postgres import Cluster, cluster, database_in
 
 
-@pytest.fixture(scope="session")
-def postgres_cluster() -> Iterator[str]:
-    with cluster() as url:
+@pytest.fixture
+def postgres_url(postgres_cluster: Cluster) -> Iterator[str]:
+    """An empty database of one test's own."""
+    with database_in(postgres_cluster.url) as url:
         yield url
 
 
 @pytest.fixture
-def postgres_url(postgres_cluster: str) -> Iterator[str]:
-    """An empty database of one test's own."""
-    with database_in(postgres_cluster) as url:
-        yield url
+def own_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL that a test may end."""
+    with cluster() as started:
+        yield started
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

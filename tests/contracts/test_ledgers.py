@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from contracts.rows import NOW, user
+from rexec.errors import Conflict
 from rexec.server.bus import LocalBus
 from rexec.server.ports.records import IdempotencyRow, SessionRow, TokenRow
 from rexec.server.store import SqlDatabase
@@ -69,7 +70,7 @@ async def test_topics_are_published_after_the_commit_and_only_then(database: Sql
             tx.after_commit("user:x")
             await asyncio.sleep(0)
             assert not waiting.done()
-        await asyncio.wait_for(waiting, 5)
+        await waiting
 
 
 async def test_tokens_sessions_and_users_come_back_with_one_another(database: SqlDatabase) -> None:
@@ -98,7 +99,7 @@ async def test_tokens_sessions_and_users_come_back_with_one_another(database: Sq
             owner, tier="pro", disabled_at=NOW
         )
         assert await tx.users.expired_guests(NOW, 5) == []
-        assert await tx.users.by_username(owner.username) is not None
+        assert await tx.users.by_username(owner.username) is None, "guests share names"
 
 
 async def test_one_of_many_begins_a_remembered_request(database: SqlDatabase) -> None:
@@ -150,3 +151,82 @@ async def test_a_quarantine_remembers_when_it_began(database: SqlDatabase) -> No
         await tx.quarantine.leave("k")
         await tx.quarantine.leave("k")
         assert await tx.quarantine.all() == {}
+
+
+async def test_a_registered_name_is_taken_until_its_account_is_deleted(database: SqlDatabase) -> None:
+    async with database.transaction() as tx:
+        for owner in (user(is_guest=True), user(is_guest=True), user()):
+            await tx.users.insert(replace(owner, username="ann"))
+
+    async def register() -> bool:
+        try:
+            async with database.transaction() as tx:
+                await tx.users.insert(replace(user(), username="ann"))
+        except Conflict:
+            return False
+        return True
+
+    assert not any(await asyncio.gather(*(register() for _ in range(5))))
+    async with database.transaction() as tx:
+        ann = await tx.users.by_username("ann")
+        assert ann is not None
+        assert not ann.is_guest
+        await tx.users.update(ann.id, deleted_at=NOW)
+        assert await tx.users.by_username("ann") is None
+        assert ann.id not in [found.id for found in await tx.users.list(100, None)]
+    assert sum(await asyncio.gather(*(register() for _ in range(5)))) == 1
+
+
+async def test_a_token_takes_its_sessions_with_it_and_an_account_takes_all(database: SqlDatabase) -> None:
+    owner = user()
+    first, second = (
+        TokenRow(name, owner.id, "ci", name.encode(), "rexec_ab", frozenset({"exec"}), NOW, None, None, None)
+        for name in ("t1", "t2")
+    )
+    opened = SessionRow("s1", owner.id, b"r", frozenset(), NOW, NOW + timedelta(days=1), NOW, None, "agent", "t1")
+    async with database.transaction() as tx:
+        await tx.users.insert(owner)
+        for token in (first, second):
+            await tx.tokens.insert(token)
+        await tx.sessions.insert(opened)
+        await tx.sessions.insert(replace(opened, id="s2", token_id="t2"))
+    async with database.transaction() as tx:
+        assert await tx.tokens.revoke(owner.id, "t1", NOW)
+        assert [session.id for session in await tx.sessions.list(owner.id, NOW)] == ["s2"]
+        assert (await tx.tokens.get("t2")) == (second, owner)
+        await tx.tokens.revoke_all(owner.id, NOW)
+        await tx.sessions.revoke_all(owner.id, NOW)
+        assert await tx.tokens.list(owner.id) == []
+        assert await tx.sessions.list(owner.id, NOW) == []
+        assert await tx.sessions.trim(NOW) == 0
+        assert await tx.sessions.trim(NOW + timedelta(seconds=1)) == 2
+
+
+async def test_a_remembered_request_that_made_something_is_not_abandoned(database: SqlDatabase) -> None:
+    row = IdempotencyRow("u", "k", "/x", b"d", None, None, False, None, NOW, "one", NOW)
+    async with database.transaction() as tx:
+        assert await tx.idempotency.begin(row) is None
+        await tx.idempotency.abandon("u", "k")
+        assert await tx.idempotency.begin(row) is None
+        await tx.idempotency.claim("u", "k", "two", NOW + timedelta(minutes=1))
+        await tx.idempotency.subject("u", "k", "c1")
+        await tx.idempotency.abandon("u", "k")
+        kept = await tx.idempotency.begin(row)
+    assert kept == replace(row, claimed_by="two", claimed_until=NOW + timedelta(minutes=1), subject="c1")
+
+
+async def test_sockets_are_counted_over_servers_and_tiers_remember_changes(database: SqlDatabase) -> None:
+    later = NOW + timedelta(minutes=1)
+    async with database.transaction() as tx:
+        await tx.sockets.put("u", "one", 2, later)
+        await tx.sockets.put("u", "one", 3, later)
+        await tx.sockets.put("u", "two", 4, NOW)
+        assert await tx.sockets.elsewhere("u", "one", NOW) == 0
+        assert await tx.sockets.elsewhere("u", "two", NOW) == 3
+        await tx.sockets.replace("one", {"u": 1, "v": 2}, later)
+        assert await tx.sockets.elsewhere("u", "two", NOW) == 1
+        await tx.sockets.replace("one", {}, later)
+        assert await tx.sockets.elsewhere("v", "two", NOW) == 0
+        await tx.tiers.put("free", {"containers": 1})
+        await tx.tiers.put("free", {"containers": None})
+        assert await tx.tiers.all() == {"free": {"containers": None}}

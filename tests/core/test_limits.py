@@ -20,6 +20,7 @@ from rexec.server.core.ratelimit import RateLimits
 from rexec.server.core.secrets import Secrets
 from rexec.server.core.tickets import Tickets
 from rexec.server.core.tiers import Tiers
+from rexec.server.core.users import Users
 from rexec.server.ports.records import Capacity, Enforced, Principal
 from rexec.server.settings import Settings
 from rexec.server.store import SqlDatabase, migrate
@@ -86,14 +87,14 @@ async def test_what_is_rolled_back_does_not_count(database: SqlDatabase) -> None
 
 async def test_tickets_and_sessions_end_and_fit_one_path(database: SqlDatabase) -> None:
     clock = Time()
-    access = Access(database, clock, b"k" * 32)
-    accounts = Accounts(database, clock, access, host(4096), default_tier="free", guest_seconds=100)
+    access = Access(database, LocalBus(), clock, b"k" * 32)
+    accounts = Accounts(database, clock, access, guest_seconds=100)
     signed, returned = await accounts.guest("ann", None, None)
     principal = await access.authenticate(signed.token)
     assert (principal.is_guest, returned) == (True, False)
     again, returned = await accounts.guest("ann", None, principal)
     assert (again.user.id, returned) == (signed.user.id, True)
-    tickets = Tickets(database, clock, access)
+    tickets = Tickets(clock, access)
     ticket = tickets.make(principal, "/api/events?since=3")
     assert (await tickets.redeem(ticket, "/api/events")).user_id == principal.user_id
     with pytest.raises(Unauthenticated):
@@ -110,26 +111,27 @@ async def test_tickets_and_sessions_end_and_fit_one_path(database: SqlDatabase) 
 
 
 async def test_a_refresh_token_works_once_and_its_reuse_ends_the_session(database: SqlDatabase) -> None:
-    access = Access(database, Time(), b"k" * 32)
-    accounts = Accounts(database, Time(), access, host(4096), default_tier="free", guest_seconds=100)
-    _, token = await accounts.make_user("ann", None, None, is_admin=False)
+    access = Access(database, LocalBus(), Time(), b"k" * 32)
+    accounts = Accounts(database, Time(), access, guest_seconds=100)
+    _, token = await Users(database, Time(), host(4096), "free").make("ann", None, None, is_admin=False)
     signed = await accounts.sign_in(await access.authenticate(token), None)
     fresh = await accounts.refresh(signed.refresh_token)
     await access.authenticate(fresh.token)
     with pytest.raises(Unauthenticated):
         await accounts.refresh(signed.refresh_token)
+    access.forget()
     with pytest.raises(Unauthenticated):
         await access.authenticate(fresh.token)
 
 
 async def test_the_same_key_gives_the_same_answer_through_a_crash(database: SqlDatabase) -> None:
-    first = Idempotency(database, Time())
+    first = Idempotency(database, Time(), "here")
     assert await first.begin(FREE, "k", "/x", b"body", secret=False) is None
     with pytest.raises(Conflict, match="still runs"):
         await first.begin(FREE, "k", "/x", b"body", secret=False)
     async with database.transaction() as tx:
         await first.tie(tx, FREE, "k", "c1")
-    after_crash = Idempotency(database, Time())
+    after_crash = Idempotency(database, Time(), "here")
     known = await after_crash.begin(FREE, "k", "/x", b"body", secret=False)
     assert known is not None
     assert known.subject == "c1"

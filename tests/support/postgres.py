@@ -12,8 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import pytest
+
+_OPTIONS = (
+    "listen_addresses=", "fsync=off", "full_page_writes=off", "max_connections=120", "shared_buffers=32MB",
+)  # fmt: skip
+_START = 60
 
 
 def _programs() -> Path:
@@ -23,39 +29,64 @@ def _programs() -> Path:
     return found[-1].parent
 
 
-@contextmanager
-def cluster() -> Iterator[str]:
-    """The URL of its database, reached over a Unix socket. Its server refuses to run as root and gets another user."""
-    programs = _programs()
-    root = Path(mkdtemp(prefix="rexec-pg-"))
-    user = {} if os.geteuid() else {"user": "postgres", "group": pwd.getpwnam("postgres").pw_gid, "extra_groups": []}
-    if user:
-        shutil.chown(root, "postgres")
-    data = root / "data"
-    subprocess.run(
-        [programs / "initdb", "-D", data, "-U", "rexec", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"],
-        check=True, capture_output=True, cwd="/", **user,
-    )  # fmt: skip
-    options = [
-        "-k", root, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off",
-        "-c", "max_connections=120", "-c", "shared_buffers=32MB",
-    ]  # fmt: skip
-    with (root / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [programs / "postgres", "-D", data, *options], stdout=log, stderr=log, cwd="/", **user
-        )
-    try:
-        ready = [programs / "pg_isready", "-q", "-h", root, "-U", "rexec"]
-        deadline = time.monotonic() + 30
+class Cluster:
+    """One PostgreSQL, reached over a Unix socket. Its server refuses to run as root and gets another user."""
+
+    def __init__(self) -> None:
+        self._root = Path(mkdtemp(prefix="rexec-pg-"))
+        self._user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            shutil.chown(self._root, "postgres")
+            group = pwd.getpwnam("postgres").pw_gid
+            self._user = {"user": "postgres", "group": group, "extra_groups": []}
+        subprocess.run(
+            [_programs() / "initdb", "-D", self._root / "data", "-U", "rexec", "-A", "trust", "-E", "UTF8", "--no-sync",
+             "--locale=C"],
+            check=True, capture_output=True, cwd="/", **self._user,
+        )  # fmt: skip
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://rexec@/postgres?host={self._root}"
+
+    def start(self) -> None:
+        options = [part for option in _OPTIONS for part in ("-c", option)]
+        log = self._root / "log"
+        with log.open("ab") as out:
+            self._server = subprocess.Popen(
+                [_programs() / "postgres", "-D", self._root / "data", "-k", self._root, *options],
+                stdout=out, stderr=out, cwd="/", **self._user,
+            )  # fmt: skip
+        ready = [_programs() / "pg_isready", "-q", "-h", self._root, "-U", "rexec"]
+        deadline = time.monotonic() + _START
         while subprocess.run(ready, check=False).returncode != 0:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((root / "log").read_text())
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(log.read_text())
             time.sleep(0.05)
-        yield f"postgresql://rexec@/postgres?host={root}"
+
+    def stop(self) -> None:
+        """At once, with all connections cut."""
+        self._server.send_signal(2)
+        self._server.wait(timeout=_START)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def remove(self) -> None:
+        if self._server.poll() is None:
+            self.stop()
+        shutil.rmtree(self._root, ignore_errors=True)
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    started = Cluster()
+    try:
+        yield started
     finally:
-        server.terminate()
-        server.wait(timeout=20)
-        shutil.rmtree(root, ignore_errors=True)
+        started.remove()
 
 
 @contextmanager

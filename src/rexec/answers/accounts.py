@@ -48,6 +48,7 @@ class Users(Answer):
 
     users: list[User]
     count: int
+    next_cursor: str | None = None
 
 
 class SignedIn(Answer):
@@ -94,6 +95,12 @@ class Removed(Answer):
     id: str
 
 
+class UserRemoved(Removed):
+    example: ClassVar[Any] = {"message": "user deleted", "id": "usr_5f2b8c1d9e", "username": "ann"}
+
+    username: str
+
+
 class Sizes(Answer):
     min: int
     default: int
@@ -110,17 +117,26 @@ class Allowed(Answer):
     session_seconds: int | None
     creates_per_minute: int | None
     requests_per_minute: int | None
-    sockets: int
+    sockets: int | None
     terminals: int
 
 
 class Used(Answer):
+    """Sums over the containers that count; `sockets` over all servers."""
+
     containers: int
+    running: int
+    memory_mb: int
+    cpu_shares: int
+    disk_mb: int
+    sockets: int
 
 
 class Profile(Answer):
     example: ClassVar[Any] = {
-        "user": _USER, "scopes": ["containers:read", "containers:write"], "usage": {"containers": 2},
+        "usage": {
+            "containers": 2, "running": 1, "memory_mb": 4096, "cpu_shares": 4000, "disk_mb": 20480, "sockets": 3,
+        },
         "limits": {
             "containers": 5, "memory_mb": {"min": 256, "default": 2048, "max": 4096},
             "cpu_shares": {"min": 250, "default": 2000, "max": 4000},

@@ -88,6 +88,8 @@ CODES: Mapping[str, Refusal] = {
     "not_running": Refusal(409, "the container is not running: it is stopped", {"status": "stopped"}),
     "memory_in_use": Refusal(409, "the container uses 900 MiB, more than 512 MiB"),
     "in_progress": Refusal(409, "the first request with this key still runs"),
+    "key_reused": Refusal(409, "this key was used for another request"),
+    "already_done": Refusal(409, "this was done; its answer held a secret and is not told again"),
     "too_many_tokens": Refusal(409, "at most 100 tokens: delete one first"),
     "too_large": Refusal(413, "the body is larger than 1048576 bytes"),
     "unsupported_media_type": Refusal(415, "the body must be application/json"),

@@ -52,6 +52,33 @@ class Description(Answer):
     paths: dict[str, Any]
 
 
+class Tier(Answer):
+    """Null: no limit."""
+
+    example: ClassVar[Any] = {
+        "name": "free", "containers": 5, "memory_mb": 2048, "memory_mb_max": 4096, "cpu_millis": 2000,
+        "cpu_millis_max": 4000, "disk_mb": 10240, "disk_mb_max": 16384, "session_seconds": 180000,
+        "creates_per_minute": 30, "requests_per_minute": 1200, "sockets": 50, "terminals": 20,
+        "idle_terminal_seconds": 86400, "idle_seconds": None,
+    }  # fmt: skip
+
+    name: str
+    containers: int | None
+    memory_mb: int
+    memory_mb_max: int
+    cpu_millis: int
+    cpu_millis_max: int
+    disk_mb: int
+    disk_mb_max: int
+    session_seconds: int | None
+    creates_per_minute: int | None
+    requests_per_minute: int | None
+    sockets: int
+    terminals: int
+    idle_terminal_seconds: int
+    idle_seconds: int | None
+
+
 class Tiers(Answer):
     example: ClassVar[Any] = {"tiers": {"free": {"containers": 5, "memory_mb": 2048, "memory_mb_max": 4096}}}
 

@@ -37,6 +37,8 @@ from rexec.server.core.host import Host
 from rexec.server.core.idempotency import Idempotency
 from rexec.server.core.inside import Inside
 from rexec.server.core.layers import Layers
+from rexec.server.core.opensockets import OpenSockets
+from rexec.server.core.profiles import Profiles
 from rexec.server.core.quarantine import Quarantine
 from rexec.server.core.ratelimit import RateLimits
 from rexec.server.core.recipes import Recipe, read_recipes
@@ -45,8 +47,9 @@ from rexec.server.core.secrets import KEY_BYTES, Secrets
 from rexec.server.core.services import Services
 from rexec.server.core.sweep import Sweep
 from rexec.server.core.tickets import Tickets
-from rexec.server.core.tiers import Tiers
+from rexec.server.core.tiers import ChangedTiers, Tiers
 from rexec.server.core.turns import Turns
+from rexec.server.core.users import Users
 from rexec.server.engines.docker import DockerEngine, NetworkRules
 from rexec.server.guest import Links
 from rexec.server.images import CachedDownloads, ImageRules, Mirrors, RegistrySource
@@ -84,6 +87,8 @@ def create_api() -> FastAPI:
 
 
 async def _problem(request: Request, error: Exception) -> Response:
+    if request.scope["type"] == "websocket":
+        raise error  # the gate knows how to refuse a socket
     if isinstance(error, RequestValidationError):
         error = invalid(error)
     elif isinstance(error, HTTPException) and error.status_code == 405:
@@ -127,7 +132,9 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
     tiers, offered = Tiers(settings.tiers, host.capacity), Catalogue(settings.images, tuple(recipes))
     secrets = Secrets(environment_key)
     owned = Containers(database, bus, engine, clock, host=host, tiers=tiers, catalogue=offered, secrets=secrets)
-    access = Access(database, clock, jwt_key)
+    access = await stack.enter_async_context(Access(database, bus, clock, jwt_key))
+    changed_tiers = await stack.enter_async_context(ChangedTiers(database, bus, tiers))
+    sockets = await stack.enter_async_context(OpenSockets(database, clock, replica(settings)))
     services = Services(
         settings=settings,
         clock=clock,
@@ -142,10 +149,14 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
         events=Events(database, bus, clock),
         inside=Inside(owned, guests),
         access=access,
-        accounts=_accounts(settings, database, access, tiers),
-        tickets=Tickets(database, clock, access),
+        accounts=_accounts(settings, database, access),
+        users=Users(database, clock, tiers, settings.default_tier),
+        profiles=Profiles(database, tiers, sockets),
+        changed_tiers=changed_tiers,
+        sockets=sockets,
+        tickets=Tickets(clock, access),
         rate_limits=RateLimits(database, clock),
-        idempotency=Idempotency(database, clock),
+        idempotency=Idempotency(database, clock, replica(settings)),
     )  # fmt: skip
     turns = Turns(settings.workers)
     creation = Creation(
@@ -252,15 +263,13 @@ async def open_quarantine(settings: Settings, stack: AsyncExitStack) -> tuple[Qu
 
 async def open_accounts(settings: Settings, stack: AsyncExitStack) -> Accounts:
     """Without an engine: for the command line."""
-    _, database = await open_store(settings, stack)
+    bus, database = await open_store(settings, stack)
     _, jwt_key, _ = await _keys(database)
-    return _accounts(settings, database, Access(database, utc_now, jwt_key), Tiers(settings.tiers, lambda: None))
+    return _accounts(settings, database, Access(database, bus, utc_now, jwt_key))
 
 
-def _accounts(settings: Settings, database: Database, access: Access, tiers: Tiers) -> Accounts:
-    return Accounts(
-        database, utc_now, access, tiers, default_tier=settings.default_tier, guest_seconds=settings.guest_seconds
-    )
+def _accounts(settings: Settings, database: Database, access: Access) -> Accounts:
+    return Accounts(database, utc_now, access, guest_seconds=settings.guest_seconds)
 
 
 async def _keys(database: Database) -> tuple[str, bytes, bytes]:

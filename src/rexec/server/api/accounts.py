@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from rexec.answers import accounts as told
 from rexec.answers.answer import Shape
-from rexec.answers.system import Tiers
+from rexec.answers.system import Tier, Tiers
 from rexec.errors import Forbidden, Unauthenticated
-from rexec.models import ChangeUser, MakeGuest, MakeTicket, MakeToken, MakeUser, Refresh, SignIn
+from rexec.models import ChangeTier, ChangeUser, MakeGuest, MakeTicket, MakeToken, MakeUser, Refresh, SignIn
 from rexec.server.api.credentials import COOKIE, find
-from rexec.server.api.idempotent import once
+from rexec.server.api.idempotent import once, tying
 from rexec.server.api.problems import Json
 from rexec.server.api.routing import P, S, operation
 from rexec.server.core.accounts import SignedIn, describe_token, describe_user
@@ -108,7 +108,7 @@ async def refresh(services: S, body: Refresh) -> Response:
 @operation(router, "GET", "/api/profile", scope="containers:read", answer=told.Profile)
 async def profile(services: S, principal: P) -> Response:
     """Who one is, what one may use, and what one uses."""
-    return Json(await services.accounts.profile(principal))
+    return Json(await services.profiles.of(principal))
 
 
 @operation(router, "GET", "/api/sessions", scope="tokens", answer=told.Sessions)
@@ -150,7 +150,9 @@ async def make_token(request: Request, services: S, principal: P, body: MakeToke
     """Make an API token; its text is shown this once."""
 
     async def work() -> tuple[int, dict[str, Any]]:
-        row, made = await services.accounts.make_token(principal, body.name, body.scopes, body.expires_in)
+        row, made = await services.accounts.make_token(
+            principal, body.name, body.scopes, body.expires_in, before_commit=tying(request, services, principal)
+        )
         return 201, {**describe_token(row), "token": made}
 
     return await once(request, services, principal, work, secret=True)
@@ -163,20 +165,26 @@ async def revoke_token(services: S, principal: P, token: str) -> Response:
     return Json({"message": "token deleted", "id": token})
 
 
-@operation(router, "POST", "/api/tickets", scope="containers:read", answer={201: told.Ticket})
-async def ticket(services: S, principal: P, body: MakeTicket) -> Response:
+@operation(router, "POST", "/api/tickets", scope="containers:read", answer={201: told.Ticket}, creates=True)
+async def ticket(request: Request, services: S, principal: P, body: MakeTicket) -> Response:
     """A way in for what can send no header: one path, one minute."""
-    made = services.tickets.make(principal, body.path)
-    return Json({"ticket": made, "path": body.path, "expires_in": int(LIFE.total_seconds())}, 201)
+
+    async def work() -> tuple[int, dict[str, Any]]:
+        made = services.tickets.make(principal, body.path)
+        return 201, {"ticket": made, "path": body.path, "expires_in": int(LIFE.total_seconds())}
+
+    return await once(request, services, principal, work, secret=True)
 
 
 @operation(router, "GET", "/api/admin/users", scope="admin", answer=told.Users)
 async def users(
-    services: S, principal: P, limit: Annotated[int, Query(ge=1, le=1000)] = 200, after: str | None = None
+    services: S, principal: P, limit: Annotated[int, Query(ge=1, le=1000)] = 200, cursor: str | None = None
 ) -> Response:
-    """List the users."""
-    shown = [describe_user(user) for user in await services.accounts.users(limit, after)]
-    return Json({"users": shown, "count": len(shown)})
+    """List the users, page by page."""
+    found = await services.users.list(limit + 1, cursor)
+    shown = [describe_user(user) for user in found[:limit]]
+    more = {"next_cursor": shown[-1]["id"]} if len(found) > limit else {}
+    return Json({"users": shown, "count": len(shown), **more})
 
 
 @operation(
@@ -187,7 +195,10 @@ async def make_user(request: Request, services: S, principal: P, body: MakeUser)
     """Make a user with a first token, which is shown this once."""
 
     async def work() -> tuple[int, dict[str, Any]]:
-        user, made = await services.accounts.make_user(body.username, body.email, body.tier, is_admin=body.is_admin)
+        user, made = await services.users.make(
+            body.username, body.email, body.tier, is_admin=body.is_admin,
+            before_commit=tying(request, services, principal),
+        )  # fmt: skip
         return 201, {**describe_user(user), "token": made}
 
     return await once(request, services, principal, work, secret=True)
@@ -196,7 +207,7 @@ async def make_user(request: Request, services: S, principal: P, body: MakeUser)
 @operation(router, "GET", "/api/admin/users/{user}", scope="admin", answer=told.User, refuses=("user_not_found",))
 async def user(services: S, principal: P, user: str) -> Response:
     """Show one user."""
-    return Json(describe_user(await services.accounts.user(user)))
+    return Json(describe_user(await services.users.get(user)))
 
 
 @operation(
@@ -205,13 +216,32 @@ async def user(services: S, principal: P, user: str) -> Response:
 )  # fmt: skip
 async def change_user(services: S, principal: P, user: str, body: ChangeUser) -> Response:
     """Change a user's tier, or disable the account."""
-    return Json(describe_user(await services.accounts.change_user(principal, user, body.tier, body.disabled)))
+    return Json(describe_user(await services.users.change(principal, user, body.tier, body.disabled)))
+
+
+@operation(
+    router, "DELETE", "/api/admin/users/{user}", scope="admin", answer=told.UserRemoved,
+    refuses=("user_not_found", "wrong_state"),
+)  # fmt: skip
+async def delete_user(services: S, principal: P, user: str) -> Response:
+    """Delete an account with its containers, tokens and sessions."""
+    gone = await services.users.delete(principal, user)
+    return Json({"message": "user deleted", "id": gone.id, "username": gone.username})
 
 
 @operation(router, "GET", "/api/admin/tiers", scope="admin", answer=Tiers)
 async def tiers(services: S, principal: P) -> Response:
     """Show the tiers and their limits."""
     return Json({"tiers": {name: services.tiers.of(name).model_dump() for name in services.tiers.names}})
+
+
+@operation(
+    router, "PATCH", "/api/admin/tiers/{tier}", scope="admin", answer=Tier, refuses=("unknown_tier", "out_of_range")
+)
+async def change_tier(services: S, principal: P, tier: str, body: ChangeTier) -> Response:
+    """Change a tier for everybody on it, on every server; what is left out stays."""
+    changed = await services.changed_tiers.change(tier, body.model_dump(exclude_unset=True))
+    return Json({"name": tier, **changed.model_dump()})
 
 
 def _secure(request: Request, services: Services) -> bool:

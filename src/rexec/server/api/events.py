@@ -13,8 +13,7 @@ from rexec.answers.answer import Raw
 from rexec.errors import Invalid, RexecError
 from rexec.server.api import envelopes, sockets
 from rexec.server.api.problems import dumps
-from rexec.server.api.routing import P, S, operation
-from rexec.server.core.access import require
+from rexec.server.api.routing import P, S, operation, socket_route
 
 router = APIRouter(tags=["events"])
 _PING = 15
@@ -26,10 +25,9 @@ _STREAMED = Raw(
 )
 
 
-@router.websocket("/ws/events")
+@socket_route(router, "/ws/events", scope="containers:read")
 async def follow(socket: WebSocket, services: S, principal: P) -> None:
     """All events of one's containers as they happen."""
-    require(principal, "containers:read")
     since = _since(socket.query_params.get("since"))
     await sockets.accept(socket)
 
@@ -37,20 +35,19 @@ async def follow(socket: WebSocket, services: S, principal: P) -> None:
         async for message in services.events.follow(principal.user_id, since):
             await sockets.say(socket, message.json())
 
-    await _until(socket, tell(), sockets.account(socket, services, principal))
+    await _until(socket, tell())
 
 
-@router.websocket("/api/containers/events")
+@socket_route(router, "/api/containers/events", scope="containers:read")
 async def follow_envelopes(socket: WebSocket, services: S, principal: P) -> None:
     """The same in the envelope of the Go implementation, for its clients."""
-    require(principal, "containers:read")
     await sockets.accept(socket)
 
     async def tell() -> None:
         async for envelope in envelopes.follow(services, principal):
             await sockets.say(socket, envelope)
 
-    await _until(socket, tell(), sockets.account(socket, services, principal), heard=envelopes.heard(socket))
+    await _until(socket, tell(), heard=envelopes.heard(socket))
 
 
 @operation(router, "GET", "/api/events", scope="containers:read", answer=_STREAMED)

@@ -22,8 +22,7 @@ from rexec.server.api import sockets
 from rexec.server.api.idempotent import once
 from rexec.server.api.leaving import while_connected
 from rexec.server.api.problems import Json, dumps, invalid
-from rexec.server.api.routing import P, S, operation
-from rexec.server.core.access import require
+from rexec.server.api.routing import P, S, operation, socket_route
 from rexec.server.core.inside import MAX_OUTPUT
 from rexec.server.ports.guest import Frame, Stream
 from rexec.server.ports.records import ExecResult
@@ -120,10 +119,9 @@ async def run_stream(services: S, principal: P, reference: str, body: RunCommand
     return EventSourceResponse(tell(), ping=15, headers={"X-Accel-Buffering": "no"})
 
 
-@router.websocket(_EXEC + "/stream")
+@socket_route(router, _EXEC + "/stream", scope="exec")
 async def run_socket(socket: WebSocket, services: S, principal: P, reference: str) -> None:
     """Run a command with live input: first `start {…}`, then `stdin`, `eof`, `signal`, `resize`."""
-    require(principal, "exec")
     await services.containers.running(principal, reference)
     await sockets.accept(socket)
     try:

@@ -26,8 +26,7 @@ from rexec.errors import Invalid, RexecError
 from rexec.models import MakeDirectory, MoveFile, UploadFile, decoded
 from rexec.server.api import sockets
 from rexec.server.api.problems import Json, dumps, invalid
-from rexec.server.api.routing import P, S, operation
-from rexec.server.core.access import require
+from rexec.server.api.routing import P, S, operation, socket_route
 from rexec.server.core.services import Services
 from rexec.server.ports.records import Principal
 
@@ -341,10 +340,9 @@ async def watch_events(
         )
 
 
-@router.websocket(_FILES + "/watch")
+@socket_route(router, _FILES + "/watch", scope="files")
 async def watch(socket: WebSocket, services: S, principal: P, reference: str) -> None:
     """Changes beneath a folder as they happen."""
-    require(principal, "files")
     query = socket.query_params
     raw = _path(query.get("path"), query.get("path_b64"))
     _, guest = await services.inside.guest(principal, reference)
@@ -356,7 +354,7 @@ async def watch(socket: WebSocket, services: S, principal: P, reference: str) ->
                 await sockets.say(socket, frame.control())
 
         try:
-            await sockets.first_of(tell(), sockets.until_left(socket), sockets.account(socket, services, principal))
+            await sockets.first_of(tell(), sockets.until_left(socket))
         except RexecError as error:
             await sockets.fail(socket, error)
         except sockets.GONE:

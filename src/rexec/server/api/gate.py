@@ -6,10 +6,8 @@ import asyncio
 import re
 import secrets
 import time
-from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
-from ipaddress import ip_address
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import structlog
@@ -18,9 +16,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rexec.errors import Broken, Forbidden, Invalid, RateLimited, RexecError, TooLarge, Unauthenticated
-from rexec.server.api import credentials
+from rexec.server.api import addresses, credentials
 from rexec.server.api.hosts import Hosts
-from rexec.server.api.problems import answer, status_of
+from rexec.server.api.problems import answer, body_of, dumps, status_of
+from rexec.server.api.standing import Receiving, watched
 from rexec.server.core.ratelimit import Allowance
 from rexec.server.core.services import Services
 from rexec.server.ports.records import Principal
@@ -63,7 +62,6 @@ class Gate:
         self._app = app
         self._services = services
         self._hosts = Hosts(services.settings)
-        self._sockets: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -96,7 +94,9 @@ class Gate:
                 await _preflight(told, allowed_origin)
             else:
                 await self._admit(services, scope, headers)
-                await self._app(scope, self._bounded(services, scope, headers, receive), told)
+                async with AsyncExitStack() as stack:
+                    receiving = self._bounded(services, scope, headers, receive)
+                    await self._app(scope, *_ending_streams(services, state, receiving, told, stack))
         except RexecError as error:
             if status:
                 raise
@@ -117,19 +117,23 @@ class Gate:
         path, state = scope["path"], scope["state"]
         if is_public(path):
             if path.startswith(_PUBLIC_FOLDERS) and scope["method"] != "GET":
-                await self._spend(services, state, f"address:{self._address(services, scope, headers)}", None)
+                await self._spend(services, state, f"address:{_address(services, scope, headers)}", None)
                 self._check_cookie_origin(services, scope, headers)
         else:
-            try:
-                principal = await self._authenticate(services, scope, headers)
-            except Unauthenticated:
-                address = self._address(services, scope, headers)
-                await self._spend(services, state, f"failed:{address}", None)
-                raise
-            state["principal"] = principal
-            await self._spend(services, state, f"user:{principal.user_id}", principal)
+            await self._enter(services, scope, headers)
         self._check_body(services, scope, headers)
         _check_text(scope)
+
+    async def _enter(self, services: Services, scope: Scope, headers: Headers) -> Principal:
+        """Who fails to say who it is has its address counted."""
+        state = scope["state"]
+        try:
+            principal = state["principal"] = await self._authenticate(services, scope, headers)
+        except Unauthenticated:
+            await self._spend(services, state, f"failed:{_address(services, scope, headers)}", None)
+            raise
+        await self._spend(services, state, f"user:{principal.user_id}", principal)
+        return principal
 
     async def _spend(self, services: Services, state: dict[str, Any], key: str, principal: Principal | None) -> None:
         """`principal` None: somebody who has not signed in, by address."""
@@ -151,7 +155,6 @@ class Gate:
             return await services.tickets.redeem(found.text, scope["path"])
         if found.kind == "cookie":
             self._check_cookie_origin(services, scope, headers)
-        scope["state"]["token"] = found.text
         return await services.access.authenticate(found.text)
 
     def _check_cookie_origin(self, services: Services, scope: Scope, headers: Headers) -> None:
@@ -190,14 +193,6 @@ class Gate:
 
         return counted
 
-    def _address(self, services: Services, scope: Scope, headers: Headers) -> str:
-        """The client's; a proxy is believed only when the settings name it."""
-        address: str = (scope.get("client") or ("unknown", 0))[0]
-        hops = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",") if hop.strip()]
-        while hops and _trusted(address, services):
-            address = hops.pop()
-        return address
-
     def _allowed_origin(self, services: Services, scope: Scope, headers: Headers) -> str | None:
         origin = headers.get("origin")
         return origin if origin is not None and origin in services.settings.allowed_origins else None
@@ -209,11 +204,13 @@ class Gate:
             headers.setdefault(name, value)
         allowance = state.get("allowance")
         if allowance is not None:
-            headers["X-RateLimit-Limit"] = str(allowance.limit)
-            headers["X-RateLimit-Remaining"] = str(max(0, allowance.remaining))
+            headers.setdefault("X-RateLimit-Limit", str(allowance.limit))
+            headers.setdefault("X-RateLimit-Remaining", str(max(0, allowance.remaining)))
         if origin is not None:
             headers["Access-Control-Allow-Origin"] = origin
-            headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After, Location"
+            headers["Access-Control-Expose-Headers"] = (
+                "X-Request-Id, Retry-After, Location, X-RateLimit-Limit, X-RateLimit-Remaining"
+            )
             headers.add_vary_header("Origin")
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -224,29 +221,81 @@ class Gate:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         begun = time.perf_counter()
-        key = None
         try:
             self._hosts.check(headers)
             settings = services.settings
             if not credentials.origin_allowed(scope, headers, settings.allowed_origins, settings.public_url):
                 raise Forbidden("this page may not open sockets here", code="origin_refused")
-            principal = state["principal"] = await self._authenticate(services, scope, headers)
-            await self._spend(services, state, f"user:{principal.user_id}", principal)
+            principal = await self._enter(services, scope, headers)
             _check_text(scope)
-            sockets = services.tiers.of(principal.tier).sockets
-            if self._sockets[principal.user_id] >= sockets:
-                raise RateLimited(f"more than {sockets} open sockets", code="too_many_sockets", retry_after=5)
-            key = principal.user_id
-            self._sockets[key] += 1
-            await self._app(scope, receive, send)
+            async with AsyncExitStack() as stack:
+                if (limit := services.tiers.socket_limit(principal)) is not None:
+                    await stack.enter_async_context(services.sockets.one_more(principal.user_id, limit))
+                await self._hold(services, principal, scope, receive, send)
         except RexecError as error:
             await refuse(scope, receive, send, error)
         finally:
-            if key is not None:
-                self._sockets[key] -= 1
-                if not self._sockets[key]:
-                    del self._sockets[key]
             _log.info("socket", path=scope["path"], seconds=round(time.perf_counter() - begun, 1))
+
+    async def _hold(self, services: Services, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
+        """The socket itself, which ends with what let it in."""
+        receiving = Receiving(receive)
+        closed = False
+
+        async def ended(error: Unauthenticated) -> None:
+            nonlocal closed
+            if not receiving.end(error):
+                await refuse(scope, receive, send, error)
+                closed = True
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "websocket.accept":
+                scope["state"]["accepted"] = True
+            if not closed:
+                await send(message)
+
+        async with watched(services, principal, ended):
+            await self._app(scope, receiving, sent)
+
+
+def _ending_streams(
+    services: Services, state: Mapping[str, Any], receive: Receive, send: Send, stack: AsyncExitStack
+) -> tuple[Receive, Send]:
+    """Server-sent events end with what let them in, and say so. Other answers are not watched."""
+    receiving = Receiving(receive)
+    over = False
+
+    async def ended(error: Unauthenticated) -> None:
+        nonlocal over
+        over = True
+        data = dumps(body_of(error, state["request_id"])).decode()
+        with suppress(RuntimeError, OSError):
+            await send({"type": "http.response.body", "body": f"event: end\r\ndata: {data}\r\n\r\n".encode()})
+        receiving.end(error)
+
+    async def received() -> Message:
+        try:
+            return await receiving()
+        except Unauthenticated:
+            return {"type": "http.disconnect"}
+
+    async def sent(message: Message) -> None:
+        if over:
+            return
+        await send(message)
+        principal = state.get("principal")
+        if message["type"] == "http.response.start" and principal is not None and _streams_events(message):
+            await stack.enter_async_context(watched(services, principal, ended))
+
+    return received, sent
+
+
+def _streams_events(message: Message) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in message["headers"])
+
+
+def _address(services: Services, scope: Scope, headers: Headers) -> str:
+    return addresses.counted(addresses.client(scope, headers, services.settings.trusted_proxies))
 
 
 def _limit(services: Services, scope: Scope) -> int:
@@ -258,12 +307,6 @@ def _check_text(scope: Scope) -> None:
     """No database, no engine takes a NUL in a text."""
     if "\x00" in scope["path"] or _NUL.search(scope.get("query_string", b"")):
         raise Invalid("the path and the query must not contain NUL")
-
-
-def _trusted(address: str, services: Services) -> bool:
-    with suppress(ValueError):
-        return any(ip_address(address) in network for network in services.settings.trusted_proxies)
-    return False
 
 
 async def _preflight(send: Send, origin: str | None) -> None:

@@ -17,8 +17,7 @@ from rexec.answers.refusals import INSIDE
 from rexec.errors import Invalid, RexecError
 from rexec.server.api import sockets
 from rexec.server.api.problems import Json, dumps
-from rexec.server.api.routing import P, S, operation
-from rexec.server.core.access import require
+from rexec.server.api.routing import P, S, operation, socket_route
 from rexec.server.ports.guest import Stream
 
 router = APIRouter(tags=["ports and stats"])
@@ -33,10 +32,9 @@ async def ports(services: S, principal: P, reference: str) -> Response:
     return Json(await guest.call("GET", "/v1/ports"))
 
 
-@router.websocket("/ws/ports/{reference}/{port}")
+@socket_route(router, "/ws/ports/{reference}/{port}", scope="ports")
 async def tunnel(socket: WebSocket, services: S, principal: P, reference: str, port: str) -> None:
     """A raw connection to a port: binary frames are the bytes; an empty one is the end of that direction."""
-    require(principal, "ports")
     if not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise Invalid("port must be a number from 1 to 65535")
     _, guest = await services.inside.guest(principal, reference)
@@ -44,11 +42,7 @@ async def tunnel(socket: WebSocket, services: S, principal: P, reference: str, p
         await sockets.accept(socket)
         half_closed = asyncio.Event()
         try:
-            await sockets.first_of(
-                _from_port(socket, stream, half_closed),
-                _to_port(socket, stream, half_closed),
-                sockets.account(socket, services, principal),
-            )
+            await sockets.first_of(_from_port(socket, stream, half_closed), _to_port(socket, stream, half_closed))
         except RexecError as error:
             await sockets.fail(socket, error)
         except sockets.GONE:

@@ -63,6 +63,8 @@ def answer(error: RexecError, request_id: str, headers: Mapping[str, str] | None
     headers = dict(headers or {})
     if "retry_after" in error.extras:
         headers["Retry-After"] = str(error.extras["retry_after"])
+    if isinstance(error, errors.RateLimited) and "limit" in error.extras:
+        headers |= {"X-RateLimit-Limit": str(error.extras["limit"]), "X-RateLimit-Remaining": "0"}
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return Json(body_of(error, request_id), status_of(error), headers)

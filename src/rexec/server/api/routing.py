@@ -22,6 +22,8 @@ from rexec.server.ports.records import Principal
 Endpoint: TypeAlias = Callable[..., Awaitable[Any]]
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _DIGITS = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+SOCKET_SCOPES: dict[str, str] = {}
+"""By the path of each WebSocket; OpenAPI does not know them."""
 
 
 def _whole(value: Any) -> Any:
@@ -79,6 +81,22 @@ def operation(
     return register
 
 
+def socket_route(router: APIRouter, path: str, *, scope: str) -> Callable[[Endpoint], Endpoint]:
+    """Register a WebSocket."""
+
+    def register(endpoint: Endpoint) -> Endpoint:
+        @functools.wraps(endpoint)
+        async def checked(*arguments: Any, **values: Any) -> None:
+            require(values["principal"], scope)
+            await endpoint(*arguments, **values)
+
+        SOCKET_SCOPES[path] = scope
+        router.add_api_websocket_route(path, checked)
+        return endpoint
+
+    return register
+
+
 def _told(shape: Shape) -> dict[str, Any]:
     if isinstance(shape, Raw):
         return {
@@ -99,7 +117,7 @@ def _of_its_kind(method: str, path: str, scope: str | None, *, creates: bool) ->
     if "{reference}" in path:
         yield from refusals.ONE
     if creates:
-        yield "in_progress"
+        yield from ("in_progress", "key_reused", "already_done")
 
 
 def _rate(path: str, scope: str | None, creates: bool) -> str:

@@ -1,4 +1,4 @@
-"""What all WebSockets share: accepting, closing with a reason, ending when the account does."""
+"""What all WebSockets share: accepting, saying, closing with a reason."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from rexec.errors import RexecError, Unauthenticated, Unavailable
+from rexec.errors import RexecError
 from rexec.server.api.credentials import offered, select
 from rexec.server.api.problems import dumps, status_of
-from rexec.server.core.services import Services
-from rexec.server.ports.records import Principal
 
 GONE = (WebSocketDisconnect, RuntimeError, OSError)
 """What sending to a client that has left raises."""
-_RECHECK = 30.0
 _LONGEST_REASON = 120
 DRAINING = 1012
 
@@ -27,7 +24,6 @@ async def accept(socket: WebSocket) -> str | None:
     """With the first subprotocol of ours that the client offers, which is returned."""
     subprotocol = select(offered(socket.scope))
     await socket.accept(subprotocol)
-    socket.scope["state"]["accepted"] = True
     return subprotocol
 
 
@@ -66,21 +62,6 @@ async def first_of(*works: Coroutine[Any, Any, Any]) -> None:
     for task in done:
         if (error := task.exception()) is not None:
             raise error
-
-
-async def account(socket: WebSocket, services: Services, principal: Principal) -> None:
-    """Returns never, but raises `Unauthenticated` when the token or the account that opened the socket ends."""
-    token = socket.scope["state"].get("token")
-    async with services.bus.subscribe(f"user:{principal.user_id}") as subscription:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_RECHECK):
-                    await subscription.wait()
-            with suppress(Unavailable):
-                if token is not None:
-                    await services.access.authenticate(token)
-                elif principal.expires_at is not None and principal.expires_at <= services.clock():
-                    raise Unauthenticated("the account has ended", code="account_ended")
 
 
 async def until_left(socket: WebSocket) -> None:

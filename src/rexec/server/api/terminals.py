@@ -18,8 +18,7 @@ from rexec.errors import Conflict, Invalid, RexecError, Unavailable
 from rexec.server.api import sockets
 from rexec.server.api.dialects import Dialect, dialect_for
 from rexec.server.api.problems import Json
-from rexec.server.api.routing import P, S, operation
-from rexec.server.core.access import require
+from rexec.server.api.routing import P, S, operation, socket_route
 from rexec.server.core.services import Services
 from rexec.server.ports.guest import Stream
 from rexec.server.ports.records import ContainerRow, Principal, Status, TerminalOpen
@@ -34,10 +33,9 @@ _SETTLING = 1.5
 """How long a cut stream waits for the news that its container ended."""
 
 
-@router.websocket("/ws/terminal/{reference}")
+@socket_route(router, "/ws/terminal/{reference}", scope="terminal")
 async def terminal(socket: WebSocket, services: S, principal: P, reference: str) -> None:
     """Attach to a terminal; it is started if it is not there."""
-    require(principal, "terminal")
     wanted = _wanted(socket, services, principal)
     row = await services.containers.find(principal, reference)
     if row.status not in (Status.CREATING, Status.STARTING, Status.RUNNING, Status.PAUSED):
@@ -87,11 +85,7 @@ async def _attached(
     opening = TerminalOpen(**{"user": row.user, **wanted}, env=environment, shell=options)
     try:
         async with services.inside.terminal(row, opening) as stream:
-            works = [
-                _outgoing(stream, dialect),
-                _incoming(socket, services, row, stream, dialect),
-                sockets.account(socket, services, principal),
-            ]
+            works = [_outgoing(stream, dialect), _incoming(socket, services, row, stream, dialect)]
             if socket.query_params.get("stats") == "true":
                 works.append(_stats(services, row, dialect))
             await sockets.first_of(*works)

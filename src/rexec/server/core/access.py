@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import jwt
 
-from rexec.errors import Forbidden, Unauthenticated
+from rexec.errors import Forbidden, Unauthenticated, Unavailable
 from rexec.server.core.clock import Clock
+from rexec.server.ports.bus import Bus
 from rexec.server.ports.records import Principal, SessionRow, TokenRow, UserRow
-from rexec.server.ports.store import Database
+from rexec.server.ports.store import Database, Transaction
 
 SCOPES = ("containers:read", "containers:write", "exec", "terminal", "files", "ports", "tokens", "admin")
 ALL_BUT_ADMIN = frozenset(SCOPES) - {"admin"}
@@ -23,6 +26,7 @@ _REMEMBERED_SECONDS = 3.0
 _MOST_REMEMBERED = 10_000
 _TOUCH_AFTER = timedelta(minutes=1)
 _ALGORITHM = "HS256"
+_TOPIC = "access"
 
 
 def digest(token: str) -> bytes:
@@ -30,9 +34,25 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def principal_of(user: UserRow, scopes: frozenset[str], **ids: str | None) -> Principal:
-    allowed = scopes if user.is_admin else scopes - {"admin"}
-    return Principal(user.id, user.username, user.tier, user.is_admin, user.is_guest, allowed, user.expires_at, **ids)
+def allowed(user: UserRow, scopes: frozenset[str]) -> frozenset[str]:
+    return scopes if user.is_admin else scopes - {"admin"}
+
+
+def principal_of(user: UserRow, scopes: frozenset[str], ends_at: datetime | None, **ids: str | None) -> Principal:
+    return Principal(
+        user.id, user.username, user.tier, user.is_admin, user.is_guest, allowed(user, scopes), user.expires_at,
+        ends_at=ends_at, **ids,
+    )  # fmt: skip
+
+
+def account_topic(user_id: str) -> str:
+    return f"account:{user_id}"
+
+
+def ends(tx: Transaction, user_id: str) -> None:
+    """Something that lets this user in ends, or changes: every server forgets what it remembers of tokens, and whoever
+    holds a socket open looks again."""
+    tx.after_commit(_TOPIC, account_topic(user_id))
 
 
 def require(principal: Principal, scope: str) -> None:
@@ -41,13 +61,33 @@ def require(principal: Principal, scope: str) -> None:
 
 
 class Access:
-    """What was found out about a token is remembered for a few seconds; `forget` ends that at once on this server."""
+    """What was found out about a token is remembered for a few seconds; `forget` ends that at once on this server. An
+    async context manager: while it is open, what any server says by `ends` is heard as well."""
 
-    def __init__(self, database: Database, clock: Clock, key: bytes) -> None:
+    def __init__(self, database: Database, bus: Bus, clock: Clock, key: bytes) -> None:
         self._database = database
+        self._bus = bus
         self._clock = clock
         self._key = key
         self._remembered: dict[bytes, tuple[float, Principal]] = {}
+        self._turn = 0
+        """Grows when something ended: what was read before must not be remembered after."""
+        self._listening: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._listening = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
+
+    async def _listen(self) -> None:
+        async with self._bus.subscribe(_TOPIC) as subscription:
+            while True:
+                await subscription.wait()
+                self.forget()
 
     async def authenticate(self, token: str) -> Principal:
         """An API token or a session's. Raises `Unauthenticated`."""
@@ -55,16 +95,37 @@ class Access:
         known = self._remembered.get(kept)
         if known is not None and known[0] > time.monotonic():
             return known[1]
+        seconds = _REMEMBERED_SECONDS
+        turn = self._turn
         if _API_TOKEN.fullmatch(token):
             principal = await self._api_token(kept)
         else:
-            principal = await self._session(self.claims(token, "session"))
+            claims = self.claims(token, "session")
+            principal = await self.holder(claims.get("sid"), None)
+            seconds = min(seconds, claims["exp"] - self._clock().timestamp())
+        if principal.ends_at is not None:
+            seconds = min(seconds, (principal.ends_at - self._clock()).total_seconds())
         if len(self._remembered) >= _MOST_REMEMBERED:
             self._remembered.clear()
-        self._remembered[kept] = (time.monotonic() + _REMEMBERED_SECONDS, principal)
+        if turn == self._turn:
+            self._remembered[kept] = (time.monotonic() + seconds, principal)
         return principal
 
+    async def holder(self, session_id: str | None, token_id: str | None) -> Principal:
+        """Who holds a session, or an API token, as it is now. Raises `Unauthenticated`."""
+        async with self._database.reading() as tx:
+            if session_id is not None:
+                found: tuple[SessionRow | TokenRow, UserRow] | None = await tx.sessions.get(session_id)
+            else:
+                found = await tx.tokens.get(str(token_id))
+        if found is None:
+            raise _unknown()
+        held, user = found
+        ends_at = self._check(held, user)
+        return principal_of(user, held.scopes, ends_at, session_id=session_id, token_id=token_id)
+
     def forget(self) -> None:
+        self._turn += 1
         self._remembered.clear()
 
     def sign(self, audience: str, claims: dict[str, Any], expires: datetime) -> str:
@@ -92,23 +153,16 @@ class Access:
         if found is None:
             raise _unknown()
         token, user = found
-        self._check(token, user)
+        ends_at = self._check(token, user)
         now = self._clock()
         if token.last_used_at is None or now - token.last_used_at > _TOUCH_AFTER:
-            async with self._database.transaction() as tx:
-                await tx.tokens.touch(token.id, now)
-        return principal_of(user, token.scopes, token_id=token.id)
+            with suppress(Unavailable):
+                async with self._database.transaction() as tx:
+                    await tx.tokens.touch(token.id, now)
+        return principal_of(user, token.scopes, ends_at, token_id=token.id)
 
-    async def _session(self, claims: dict[str, Any]) -> Principal:
-        async with self._database.reading() as tx:
-            found = await tx.sessions.get(str(claims.get("sid")))
-        if found is None:
-            raise _unknown()
-        session, user = found
-        self._check(session, user)
-        return principal_of(user, session.scopes, session_id=session.id)
-
-    def _check(self, held: TokenRow | SessionRow, user: UserRow) -> None:
+    def _check(self, held: TokenRow | SessionRow, user: UserRow) -> datetime | None:
+        """When the one or the other ends by itself."""
         now = self._clock()
         if held.revoked_at is not None:
             raise Unauthenticated("the token was revoked", code="token_revoked")
@@ -116,6 +170,7 @@ class Access:
             raise Unauthenticated("the token has expired", code="token_expired")
         if user.disabled_at is not None or (user.expires_at is not None and user.expires_at <= now):
             raise Unauthenticated("the account has ended", code="account_ended")
+        return min((at for at in (held.expires_at, user.expires_at) if at is not None), default=None)
 
 
 def _unknown() -> Unauthenticated:

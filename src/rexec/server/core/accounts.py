@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from rexec.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from rexec.server.core.access import (
-    ALL_BUT_ADMIN,
     GUEST_SCOPES,
     SCOPES,
     Access,
+    allowed,
     digest,
-    principal_of,
+    ends,
 )
 from rexec.server.core.clock import Clock, rfc3339
-from rexec.server.core.tiers import SMALLEST, Tiers
 from rexec.server.ports.records import Principal, SessionRow, TokenRow, UserRow
 from rexec.server.ports.store import Database, Transaction
 
@@ -27,6 +26,9 @@ _PREFIX = 12
 _ACCESS = timedelta(minutes=15)
 _SESSION = timedelta(days=30)
 _MOST_TOKENS = 100
+
+
+BeforeCommit = Callable[[Transaction, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,10 @@ def describe_token(token: TokenRow) -> dict[str, Any]:
 
 
 class Accounts:
-    def __init__(
-        self, database: Database, clock: Clock, access: Access, tiers: Tiers, *, default_tier: str, guest_seconds: int
-    ) -> None:
+    def __init__(self, database: Database, clock: Clock, access: Access, *, guest_seconds: int) -> None:
         self._database = database
         self._clock = clock
         self._access = access
-        self._tiers = tiers
-        self._default_tier = default_tier
         self._guest_seconds = guest_seconds
 
     async def bootstrap(self, given: str | None, *, reset: bool = False) -> str | None:
@@ -79,7 +77,7 @@ class Accounts:
         async with self._database.transaction() as tx:
             admin = await tx.users.by_username(ADMIN)
             if admin is None:
-                admin = _user(ADMIN, None, "enterprise", now, is_admin=True)
+                admin = new_user(ADMIN, None, "enterprise", now, is_admin=True)
                 await tx.users.insert(admin)
             await tx.users.lock(admin.id)
             present = [token for token in await tx.tokens.list(admin.id) if token.name == ADMIN]
@@ -89,9 +87,9 @@ class Accounts:
                 return None
             for token in present:
                 await tx.tokens.revoke(admin.id, token.id, now)
-            made = given or _api_token()
-            await tx.tokens.insert(_token(admin.id, ADMIN, made, frozenset(SCOPES), now, None))
-        self._access.forget()
+            ends(tx, admin.id)
+            made = given or new_token()
+            await tx.tokens.insert(token_row(admin.id, ADMIN, made, frozenset(SCOPES), now, None))
         return made
 
     async def guest(self, username: str, email: str | None, returning: Principal | None) -> tuple[SignedIn, bool]:
@@ -102,32 +100,36 @@ class Accounts:
                 user = await tx.users.get(returning.user_id)
                 if user is not None and user.username == username:
                     return await self._sign_in(tx, user, GUEST_SCOPES, user.expires_at or now), True
-            ends = now + timedelta(seconds=self._guest_seconds)
-            user = _user(username, email, "guest", now, is_guest=True, expires_at=ends)
+            until = now + timedelta(seconds=self._guest_seconds)
+            user = new_user(username, email, "guest", now, is_guest=True, expires_at=until)
             await tx.users.insert(user)
-            return await self._sign_in(tx, user, GUEST_SCOPES, ends), False
+            return await self._sign_in(tx, user, GUEST_SCOPES, until), False
 
     async def sign_in(self, principal: Principal, user_agent: str | None) -> SignedIn:
+        """The session ends with the token or the session that opens it, whose scopes it has."""
         now = self._clock()
         async with self._database.transaction() as tx:
-            user = _found(await tx.users.get(principal.user_id))
-            ends = min(at for at in (now + _SESSION, user.expires_at) if at is not None)
-            return await self._sign_in(tx, user, principal.scopes, ends, user_agent)
+            user = found(await tx.users.get(principal.user_id))
+            token_id = principal.token_id
+            if principal.session_id is not None and (opener := await tx.sessions.get(principal.session_id)):
+                token_id = opener[0].token_id
+            until = min(at for at in (now + _SESSION, principal.ends_at) if at is not None)
+            return await self._sign_in(tx, user, principal.scopes, until, user_agent, token_id)
 
     async def refresh(self, refresh_token: str) -> SignedIn:
         """Raises `Unauthenticated`; a refresh token that was used before ends its session (it was stolen)."""
         session_id, _, secret = refresh_token.partition(".")
         now, fresh = self._clock(), secrets.token_urlsafe(32)
         async with self._database.transaction() as tx:
-            found = await tx.sessions.get(session_id)
-            if found is None or not secret:
+            held = await tx.sessions.get(session_id)
+            if held is None or not secret:
                 raise Unauthenticated("Invalid or expired token", code="invalid_token")
-            session, user = found
+            session, user = held
             rotated = await tx.sessions.rotate(session_id, digest(secret), digest(fresh), now)
             if not rotated:
                 await tx.sessions.revoke(session_id, now)
+                ends(tx, user.id)
         if not rotated or user.disabled_at is not None:
-            self._access.forget()
             raise Unauthenticated("Invalid or expired token", code="invalid_token")
         return self._signed(user, session.id, fresh, session.expires_at)
 
@@ -136,12 +138,11 @@ class Accounts:
         if ending is None:
             return
         async with self._database.transaction() as tx:
-            found = await tx.sessions.get(ending)
-            if found is None or found[0].user_id != principal.user_id:
+            held = await tx.sessions.get(ending)
+            if held is None or held[0].user_id != principal.user_id:
                 raise NotFound("session not found", code="session_not_found")
             await tx.sessions.revoke(ending, self._clock())
-            tx.after_commit(f"user:{principal.user_id}")
-        self._access.forget()
+            ends(tx, principal.user_id)
 
     async def sessions(self, principal: Principal) -> list[SessionRow]:
         async with self._database.reading() as tx:
@@ -152,9 +153,10 @@ class Accounts:
             return await tx.tokens.list(principal.user_id)
 
     async def make_token(
-        self, principal: Principal, name: str, scopes: Collection[str] | None, expires_in: int | None
-    ) -> tuple[TokenRow, str]:
-        """From a session or with `admin`, never with more than its maker's scopes."""
+        self, principal: Principal, name: str, scopes: Collection[str] | None, expires_in: int | None,
+        *, before_commit: BeforeCommit | None = None,
+    ) -> tuple[TokenRow, str]:  # fmt: skip
+        """From a session or with `admin`, never with more than its maker's scopes. `before_commit` takes part."""
         wanted = frozenset(principal.scopes - {"admin"} if scopes is None else scopes)
         unknown = sorted(wanted - set(SCOPES))
         if unknown:
@@ -165,98 +167,41 @@ class Accounts:
         if not wanted <= principal.scopes:
             lacking = sorted(wanted - principal.scopes)
             raise Forbidden("a token cannot have more scopes than its maker", code="scope_required", scope=lacking[0])
-        now, made = self._clock(), _api_token()
-        ends = None if expires_in is None else now + timedelta(seconds=expires_in)
-        row = _token(principal.user_id, name, made, wanted, now, ends)
+        now, made = self._clock(), new_token()
+        until = None if expires_in is None else now + timedelta(seconds=expires_in)
+        row = token_row(principal.user_id, name, made, wanted, now, until)
         async with self._database.transaction() as tx:
             await tx.users.lock(principal.user_id)
             if len(await tx.tokens.list(principal.user_id)) >= _MOST_TOKENS:
                 raise Conflict(f"at most {_MOST_TOKENS} tokens: delete one first", code="too_many_tokens")
             await tx.tokens.insert(row)
+            if before_commit is not None:
+                await before_commit(tx, row.id)
         return row, made
 
     async def revoke_token(self, principal: Principal, token_id: str) -> None:
         async with self._database.transaction() as tx:
             if not await tx.tokens.revoke(principal.user_id, token_id, self._clock()):
                 raise NotFound("token not found", code="token_not_found")
-            tx.after_commit(f"user:{principal.user_id}")
-        self._access.forget()
-
-    async def profile(self, principal: Principal) -> dict[str, Any]:
-        async with self._database.reading() as tx:
-            user = _found(await tx.users.get(principal.user_id))
-            used = await tx.containers.count(principal.user_id)
-        tier = self._tiers.of(principal.tier)
-        ranges = self._tiers.ranges(principal)
-        sizes = {
-            wire: {"default": ranges[field].default, "max": ranges[field].max, "min": getattr(SMALLEST, field)}
-            for wire, field in (("memory_mb", "memory_mb"), ("cpu_shares", "cpu_millis"), ("disk_mb", "disk_mb"))
-        }
-        limits = {
-            "containers": self._tiers.container_limit(principal),
-            **sizes,
-            "session_seconds": None if principal.is_admin else tier.session_seconds,
-            "creates_per_minute": None if principal.is_admin else tier.creates_per_minute,
-            "requests_per_minute": None if principal.is_admin else tier.requests_per_minute,
-            "sockets": tier.sockets,
-            "terminals": tier.terminals,
-        }
-        shown = {"user": describe_user(user), "scopes": sorted(principal.scopes), "limits": limits}
-        return {**shown, "usage": {"containers": used}}
-
-    async def users(self, limit: int, after: str | None) -> list[UserRow]:
-        async with self._database.reading() as tx:
-            return await tx.users.list(limit, after)
-
-    async def user(self, user_id: str) -> UserRow:
-        async with self._database.reading() as tx:
-            return _found(await tx.users.get(user_id))
-
-    async def make_user(
-        self, username: str, email: str | None, tier: str | None, *, is_admin: bool
-    ) -> tuple[UserRow, str]:
-        """With a first token of all scopes that it may have."""
-        self._tiers.of(tier or self._default_tier)
-        now, made = self._clock(), _api_token()
-        user = _user(username, email, tier or self._default_tier, now, is_admin=is_admin)
-        scopes = frozenset(SCOPES) if is_admin else ALL_BUT_ADMIN
-        async with self._database.transaction() as tx:
-            same = await tx.users.by_username(username)
-            if same is not None and not same.is_guest:
-                raise Conflict("this user name is taken", code="name_taken", name=username)
-            await tx.users.insert(user)
-            await tx.tokens.insert(_token(user.id, "first", made, scopes, now, None))
-        return user, made
-
-    async def change_user(self, principal: Principal, user_id: str, tier: str | None, disabled: bool | None) -> UserRow:
-        changes: dict[str, Any] = {}
-        if tier is not None:
-            self._tiers.of(tier)
-            changes["tier"] = tier
-        if disabled is not None:
-            if user_id == principal.user_id and disabled:
-                raise Conflict("an admin cannot disable itself", code="wrong_state")
-            changes["disabled_at"] = self._clock() if disabled else None
-        async with self._database.transaction() as tx:
-            user = await tx.users.update(user_id, **changes) if changes else await tx.users.get(user_id)
-            tx.after_commit(f"user:{user_id}")
-        self._access.forget()
-        return _found(user)
+            ends(tx, principal.user_id)
 
     async def _sign_in(
-        self, tx: Transaction, user: UserRow, scopes: frozenset[str], ends: datetime, user_agent: str | None = None
-    ) -> SignedIn:
+        self, tx: Transaction, user: UserRow, scopes: frozenset[str], until: datetime, user_agent: str | None = None,
+        token_id: str | None = None,
+    ) -> SignedIn:  # fmt: skip
         now, secret, session_id = self._clock(), secrets.token_urlsafe(32), secrets.token_hex(16)
-        allowed = principal_of(user, scopes).scopes
+        agent = (user_agent or "")[:255]
         await tx.sessions.insert(
-            SessionRow(session_id, user.id, digest(secret), allowed, now, ends, now, None, (user_agent or "")[:255])
+            SessionRow(
+                session_id, user.id, digest(secret), allowed(user, scopes), now, until, now, None, agent, token_id
+            )
         )
-        return self._signed(user, session_id, secret, ends)
+        return self._signed(user, session_id, secret, until)
 
-    def _signed(self, user: UserRow, session_id: str, secret: str, ends: datetime) -> SignedIn:
-        expires = ends if user.is_guest else min(ends, self._clock() + _ACCESS)
+    def _signed(self, user: UserRow, session_id: str, secret: str, until: datetime) -> SignedIn:
+        expires = until if user.is_guest else min(until, self._clock() + _ACCESS)
         token = self._access.sign("session", {"sub": user.id, "sid": session_id}, expires)
-        return SignedIn(user, token, f"{session_id}.{secret}", expires, ends)
+        return SignedIn(user, token, f"{session_id}.{secret}", expires, until)
 
     def cookie(self, signed: SignedIn) -> str:
         """A token for the cookie: as long as the session, which every request looks up."""
@@ -264,7 +209,7 @@ class Accounts:
         return self._access.sign("session", {"sub": signed.user.id, "sid": session_id}, signed.session_ends_at)
 
 
-def _user(username: str, email: str | None, tier: str, now: datetime, **flags: Any) -> UserRow:
+def new_user(username: str, email: str | None, tier: str, now: datetime, **flags: Any) -> UserRow:
     given = {"is_admin": False, "is_guest": False, "expires_at": None, **flags}
     return UserRow(
         id=f"usr_{secrets.token_hex(10)}", username=username, email=email, tier=tier, created_at=now,
@@ -272,20 +217,20 @@ def _user(username: str, email: str | None, tier: str, now: datetime, **flags: A
     )  # fmt: skip
 
 
-def _api_token() -> str:
+def new_token() -> str:
     return f"rexec_{secrets.token_hex(32)}"
 
 
-def _token(
-    user_id: str, name: str, text: str, scopes: frozenset[str], now: datetime, ends: datetime | None
+def token_row(
+    user_id: str, name: str, text: str, scopes: frozenset[str], now: datetime, until: datetime | None
 ) -> TokenRow:
     return TokenRow(
         id=f"tok_{secrets.token_hex(10)}", user_id=user_id, name=name, digest=digest(text), prefix=text[:_PREFIX],
-        scopes=scopes, created_at=now, expires_at=ends, last_used_at=None, revoked_at=None,
+        scopes=scopes, created_at=now, expires_at=until, last_used_at=None, revoked_at=None,
     )  # fmt: skip
 
 
-def _found(user: UserRow | None) -> UserRow:
+def found(user: UserRow | None) -> UserRow:
     if user is None:
         raise NotFound("user not found", code="user_not_found")
     return user

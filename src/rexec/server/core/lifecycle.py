@@ -10,7 +10,7 @@ from typing import Any
 from rexec.errors import Broken, Conflict
 from rexec.server.core.describe import describe
 from rexec.server.ports.records import ContainerRow, Observation, Phase, Reason, Status, Target
-from rexec.server.ports.store import Transaction
+from rexec.server.ports.store import ContainerFilter, Transaction
 
 MOVES: Mapping[Status, frozenset[Status]] = {
     Status.CREATING: frozenset({Status.RUNNING, Status.STOPPING, Status.ERROR, Status.DELETED}),
@@ -134,3 +134,14 @@ async def tell(tx: Transaction, row: ContainerRow, type: str, data: Mapping[str,
     """One entry of the owner's event log, and a wake for who reads it."""
     await tx.events.append(row.user_id, type, row.id, data, now)
     tx.after_commit(f"user:{row.user_id}", f"container:{row.id}")
+
+
+async def retire(tx: Transaction, user_id: str, reason: Reason, message: str, now: datetime) -> None:
+    """All containers of an account that ended are deleted; its row is locked."""
+    for row in await tx.containers.list(ContainerFilter(user_id, limit=10_000)):
+        gone = await tx.containers.update(
+            row, deleted_at=now, target=Target.DELETED, attempts=0, reason=reason, message=message
+        )
+        if gone is not None:
+            await tell(tx, gone, "container_deleted", describe(gone, now), now)
+    tx.after_commit("work")

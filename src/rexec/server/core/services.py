@@ -14,9 +14,12 @@ from rexec.server.core.host import Host
 from rexec.server.core.idempotency import Idempotency
 from rexec.server.core.inside import Inside
 from rexec.server.core.layers import Layers
+from rexec.server.core.opensockets import OpenSockets
+from rexec.server.core.profiles import Profiles
 from rexec.server.core.ratelimit import RateLimits
 from rexec.server.core.tickets import Tickets
-from rexec.server.core.tiers import Tiers
+from rexec.server.core.tiers import ChangedTiers, Tiers
+from rexec.server.core.users import Users
 from rexec.server.ports.bus import Bus
 from rexec.server.ports.engine import Engine
 from rexec.server.ports.store import Database
@@ -39,6 +42,10 @@ class Services:
     inside: Inside
     access: Access
     accounts: Accounts
+    users: Users
+    profiles: Profiles
+    changed_tiers: ChangedTiers
+    sockets: OpenSockets
     tickets: Tickets
     rate_limits: RateLimits
     idempotency: Idempotency

@@ -10,12 +10,13 @@ from typing import Self
 import structlog
 
 from rexec.errors import RexecError, Unavailable
+from rexec.server.core.access import ends
 from rexec.server.core.clock import Clock, rfc3339
 from rexec.server.core.containers import Containers
 from rexec.server.core.creation import Creation
 from rexec.server.core.describe import describe
 from rexec.server.core.host import Host
-from rexec.server.core.lifecycle import ended, tell, transition
+from rexec.server.core.lifecycle import ended, retire, tell, transition
 from rexec.server.core.quarantine import Quarantine
 from rexec.server.core.reconciler import Reconciler
 from rexec.server.core.tasks import Tasks
@@ -250,12 +251,9 @@ class Sweep:
         for guest in guests:
             async with self._database.transaction() as tx:
                 await tx.users.lock(guest.id)
-                await tx.users.update(guest.id, disabled_at=now)
-                for row in await tx.containers.list(ContainerFilter(guest.id)):
-                    gone = await tx.containers.update(row, deleted_at=now, target=Target.DELETED)
-                    if gone is not None:
-                        await tell(tx, gone, "container_deleted", describe(gone, now), now)
-                tx.after_commit("work", f"user:{guest.id}")
+                await tx.users.update(guest.id, disabled_at=now, deleted_at=now)
+                await retire(tx, guest.id, Reason.EXPIRED, "The guest's account is over.", now)
+                ends(tx, guest.id)
 
     async def _end(self, row: ContainerRow, reason: Reason, message: str) -> None:
         async with self._database.transaction() as tx:
@@ -274,6 +272,7 @@ class Sweep:
                     )
                     await tx.idempotency.trim(now - _IDEMPOTENCY)
                     await tx.counters.trim(now)
+                    await tx.sessions.trim(now - timedelta(days=self._settings.event_days))
                     await tx.containers.purge(now - timedelta(seconds=self._settings.error_seconds))
                     tx.after_commit("work")
             await asyncio.sleep(_TRIM_EVERY)

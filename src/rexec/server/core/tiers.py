@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import ValidationError
 
 from rexec.errors import Invalid, OutOfSpace, Unavailable
+from rexec.server.ports.bus import Bus
 from rexec.server.ports.records import Capacity, Limits, Principal
+from rexec.server.ports.store import Database
 from rexec.server.settings import Tier
 
 SMALLEST = Limits(memory_mb=256, cpu_millis=250, disk_mb=1024)
 _WIRE_NAMES = {"memory_mb": "memory_mb", "cpu_millis": "cpu_shares", "disk_mb": "disk_mb"}
 _DISK_RESERVE_MB = 512
+_TOPIC = "tiers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +34,13 @@ class Tiers:
     """`capacity` gives the engine's last known capacity, without asking it."""
 
     def __init__(self, tiers: Mapping[str, Tier], capacity: Callable[[], Capacity | None]) -> None:
-        self._tiers = tiers
+        self._given = dict(tiers)
+        self._tiers = dict(tiers)
         self._capacity = capacity
+
+    def adopt(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Changes over what the settings say. Raises `Invalid`."""
+        self._tiers = {name: changed(tier, changes.get(name, {})) for name, tier in self._given.items()}
 
     def of(self, name: str) -> Tier:
         try:
@@ -41,6 +54,9 @@ class Tiers:
 
     def container_limit(self, principal: Principal) -> int | None:
         return None if principal.is_admin else self.of(principal.tier).containers
+
+    def socket_limit(self, principal: Principal) -> int | None:
+        return None if principal.is_admin else self.of(principal.tier).sockets
 
     def ranges(self, principal: Principal) -> dict[str, Range]:
         """By the field names of `Limits`."""
@@ -85,3 +101,58 @@ def _range(default: int, most: int, host: int | None, tier: str) -> Range:
     if host is not None and host < most:
         return Range(min(default, host), host, "what this host has")
     return Range(default, most, f"the tier {tier}")
+
+
+def changed(tier: Tier, changes: Mapping[str, Any]) -> Tier:
+    """Raises `Invalid` where a default would be above its maximum."""
+    try:
+        new = Tier.model_validate({**tier.model_dump(), **changes})
+    except ValidationError as error:
+        raise Invalid("these are no values for a tier", code="invalid_tier") from error
+    for field in _WIRE_NAMES:
+        least, default, most = getattr(SMALLEST, field), getattr(new, field), getattr(new, f"{field}_max")
+        if not least <= default <= most:
+            message = f"must be between {least} and {field}_max, {most}"
+            raise Invalid(f"{field} {message}", code="out_of_range", details=[{"field": field, "message": message}])
+    return new
+
+
+class ChangedTiers:
+    """What admins changed about tiers: kept in the store, over the settings, and taken up by every server. An async
+    context manager."""
+
+    def __init__(self, database: Database, bus: Bus, tiers: Tiers) -> None:
+        self._database = database
+        self._bus = bus
+        self._tiers = tiers
+        self._following: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._adopt()
+        self._following = asyncio.create_task(self._follow())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+
+    async def change(self, name: str, changes: Mapping[str, Any]) -> Tier:
+        changed(self._tiers.of(name), changes)
+        async with self._database.transaction() as tx:
+            kept = (await tx.tiers.all()).get(name, {})
+            await tx.tiers.put(name, {**kept, **changes})
+            tx.after_commit(_TOPIC)
+        await self._adopt()
+        return self._tiers.of(name)
+
+    async def _adopt(self) -> None:
+        async with self._database.reading() as tx:
+            self._tiers.adopt(await tx.tiers.all())
+
+    async def _follow(self) -> None:
+        async with self._bus.subscribe(_TOPIC) as subscription:
+            while True:
+                await subscription.wait()
+                with suppress(Unavailable, Invalid):
+                    await self._adopt()

@@ -156,6 +156,8 @@ class UserRow:
     """A guest's end: its containers never live past it."""
     disabled_at: datetime | None
     last_seq: int
+    deleted_at: datetime | None = None
+    """It cannot come back, and its name is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +190,14 @@ class SessionRow:
     last_used_at: datetime
     revoked_at: datetime | None
     user_agent: str | None
+    token_id: str | None = None
+    """The API token it was opened with, which it does not outlive."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRow:
-    """One remembered creating POST. `answer` is None while it runs. `subject` is the id of what it created."""
+    """One remembered creating POST. `answer` is None while it runs. `subject` is the id of what it created. While it
+    runs, the server that works on it renews `claimed_until`."""
 
     user_id: str
     key: str
@@ -203,6 +208,8 @@ class IdempotencyRow:
     secret: bool
     subject: str | None
     created_at: datetime
+    claimed_by: str | None = None
+    claimed_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +226,8 @@ class Principal:
     """When the account ends (guests)."""
     session_id: str | None = None
     token_id: str | None = None
+    ends_at: datetime | None = None
+    """When its token, its session or its account ends, whichever comes first."""
 
 
 # --- engines -------------------------------------------------------------------------------------------------------

@@ -107,14 +107,16 @@ class Events(Protocol):
 
 
 class Users(Protocol):
-    async def insert(self, row: UserRow) -> None: ...
+    async def insert(self, row: UserRow) -> None:
+        """Raises `Conflict` (`name_taken`) for the name of somebody who is registered."""
 
     async def get(self, user_id: str) -> UserRow | None: ...
 
     async def lock(self, user_id: str) -> UserRow | None:
         """As `get`, and nobody else writes for this user until this transaction ends."""
 
-    async def by_username(self, username: str) -> UserRow | None: ...
+    async def by_username(self, username: str) -> UserRow | None:
+        """A registered one that is not deleted; guests share names."""
 
     async def update(self, user_id: str, **changes: Any) -> UserRow | None: ...
 
@@ -131,7 +133,12 @@ class Tokens(Protocol):
     async def by_digest(self, digest: bytes) -> tuple[TokenRow, UserRow] | None:
         """With its user, revoked and expired ones too: the caller judges."""
 
-    async def revoke(self, user_id: str, token_id: str, now: datetime) -> bool: ...
+    async def get(self, token_id: str) -> tuple[TokenRow, UserRow] | None: ...
+
+    async def revoke(self, user_id: str, token_id: str, now: datetime) -> bool:
+        """With the sessions that were opened with it."""
+
+    async def revoke_all(self, user_id: str, now: datetime) -> None: ...
 
     async def touch(self, token_id: str, now: datetime) -> None: ...
 
@@ -148,6 +155,11 @@ class Sessions(Protocol):
 
     async def revoke(self, session_id: str, now: datetime) -> bool: ...
 
+    async def revoke_all(self, user_id: str, now: datetime) -> None: ...
+
+    async def trim(self, before: datetime) -> int:
+        """Forget those that ended before."""
+
     async def list(self, user_id: str, now: datetime) -> list[SessionRow]: ...
 
 
@@ -155,13 +167,18 @@ class Idempotency(Protocol):
     async def begin(self, row: IdempotencyRow) -> IdempotencyRow | None:
         """Remember a request; the row that is there already, if there is one, instead."""
 
+    async def claim(self, user_id: str, key: str, server: str, until: datetime) -> None:
+        """A server works on it, or still does."""
+
     async def subject(self, user_id: str, key: str, subject: str) -> None:
         """Tie it to what it creates, in the creating transaction."""
 
     async def finish(self, user_id: str, key: str, status: int, answer: Mapping[str, Any] | None) -> None: ...
 
-    async def forget(self, user_id: str, key: str) -> None:
-        """A request that failed may be tried again with the same key."""
+    async def abandon(self, user_id: str, key: str) -> None:
+        """A request that failed before it made anything may be tried again with the same key."""
+
+    async def forget(self, user_id: str, key: str) -> None: ...
 
     async def trim(self, before: datetime) -> int: ...
 
@@ -195,6 +212,25 @@ class Counters(Protocol):
     async def trim(self, now: datetime) -> int: ...
 
 
+class Sockets(Protocol):
+    """How many sockets each server holds open for a user, until it says so again or `expires_at`."""
+
+    async def elsewhere(self, user_id: str, server: str, now: datetime) -> int: ...
+
+    async def put(self, user_id: str, server: str, count: int, expires_at: datetime) -> None: ...
+
+    async def replace(self, server: str, counts: Mapping[str, int], expires_at: datetime) -> None:
+        """All of one server's."""
+
+
+class TierChanges(Protocol):
+    """What an admin changed about tiers, over the settings."""
+
+    async def all(self) -> dict[str, dict[str, Any]]: ...
+
+    async def put(self, name: str, changes: Mapping[str, Any]) -> None: ...
+
+
 class Transaction(Protocol):
     containers: Containers
     events: Events
@@ -205,6 +241,8 @@ class Transaction(Protocol):
     keys: Keys
     counters: Counters
     quarantine: Quarantine
+    sockets: Sockets
+    tiers: TierChanges
 
     def after_commit(self, *topics: str) -> None:
         """Publish these topics on the bus once this has committed; nothing when it does not."""

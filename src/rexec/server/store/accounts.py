@@ -6,9 +6,11 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, Select, Table, insert, select, update
+from sqlalchemy import Row, Select, Table, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rexec.errors import Conflict
 from rexec.server.ports.records import SessionRow, TokenRow, UserRow
 from rexec.server.store.tables import sessions, tokens, users
 
@@ -36,7 +38,11 @@ class SqlUsers:
         self._connection = connection
 
     async def insert(self, row: UserRow) -> None:
-        await self._connection.execute(insert(users).values(asdict(row)))
+        try:
+            async with self._connection.begin_nested():
+                await self._connection.execute(insert(users).values(asdict(row)))
+        except IntegrityError as error:
+            raise Conflict("this user name is taken", code="name_taken", name=row.username) from error
 
     async def get(self, user_id: str) -> UserRow | None:
         return await self._one(select(users).where(users.c.id == user_id))
@@ -45,7 +51,8 @@ class SqlUsers:
         return await self._one(select(users).where(users.c.id == user_id).with_for_update())
 
     async def by_username(self, username: str) -> UserRow | None:
-        return await self._one(select(users).where(users.c.username == username).order_by(users.c.created_at).limit(1))
+        registered = ~users.c.is_guest & users.c.deleted_at.is_(None)
+        return await self._one(select(users).where(users.c.username == username, registered))
 
     async def update(self, user_id: str, **changes: Any) -> UserRow | None:
         found = await self._connection.execute(
@@ -64,7 +71,7 @@ class SqlUsers:
         return _user(found) if found else None
 
     async def list(self, limit: int, after: str | None) -> list[UserRow]:
-        query = select(users).order_by(users.c.id).limit(limit)
+        query = select(users).where(users.c.deleted_at.is_(None)).order_by(users.c.id).limit(limit)
         if after is not None:
             query = query.where(users.c.id > after)
         return [_user(found) for found in await self._connection.execute(query)]
@@ -83,9 +90,21 @@ class SqlTokens:
         found = (await self._connection.execute(_with_user(tokens).where(tokens.c.digest == digest))).first()
         return (_scoped(TokenRow, found), _user(found, "of_")) if found else None
 
+    async def get(self, token_id: str) -> tuple[TokenRow, UserRow] | None:
+        found = (await self._connection.execute(_with_user(tokens).where(tokens.c.id == token_id))).first()
+        return (_scoped(TokenRow, found), _user(found, "of_")) if found else None
+
     async def revoke(self, user_id: str, token_id: str, now: datetime) -> bool:
         here = (tokens.c.id == token_id) & (tokens.c.user_id == user_id) & tokens.c.revoked_at.is_(None)
-        return (await self._connection.execute(update(tokens).where(here).values(revoked_at=now))).rowcount > 0
+        if (await self._connection.execute(update(tokens).where(here).values(revoked_at=now))).rowcount == 0:
+            return False
+        opened = (sessions.c.token_id == token_id) & sessions.c.revoked_at.is_(None)
+        await self._connection.execute(update(sessions).where(opened).values(revoked_at=now))
+        return True
+
+    async def revoke_all(self, user_id: str, now: datetime) -> None:
+        living = (tokens.c.user_id == user_id) & tokens.c.revoked_at.is_(None)
+        await self._connection.execute(update(tokens).where(living).values(revoked_at=now))
 
     async def touch(self, token_id: str, now: datetime) -> None:
         await self._connection.execute(update(tokens).where(tokens.c.id == token_id).values(last_used_at=now))
@@ -121,6 +140,14 @@ class SqlSessions:
     async def revoke(self, session_id: str, now: datetime) -> bool:
         living = (sessions.c.id == session_id) & sessions.c.revoked_at.is_(None)
         return (await self._connection.execute(update(sessions).where(living).values(revoked_at=now))).rowcount > 0
+
+    async def revoke_all(self, user_id: str, now: datetime) -> None:
+        living = (sessions.c.user_id == user_id) & sessions.c.revoked_at.is_(None)
+        await self._connection.execute(update(sessions).where(living).values(revoked_at=now))
+
+    async def trim(self, before: datetime) -> int:
+        ended = or_(sessions.c.expires_at < before, sessions.c.revoked_at < before)
+        return (await self._connection.execute(delete(sessions).where(ended))).rowcount
 
     async def list(self, user_id: str, now: datetime) -> list[SessionRow]:
         living = (sessions.c.user_id == user_id) & sessions.c.revoked_at.is_(None) & (sessions.c.expires_at > now)

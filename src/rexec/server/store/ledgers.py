@@ -1,4 +1,4 @@
-"""The small tables that replicas share: remembered requests, keys, counters."""
+"""The small tables that replicas share: remembered requests, keys, counters, open sockets, changed tiers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Insert, Table, delete, select, update
+from sqlalchemy import Insert, Table, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rexec.server.ports.records import IdempotencyRow
-from rexec.server.store.tables import counters, idempotency, keys, quarantine
+from rexec.server.store.tables import counters, idempotency, keys, quarantine, sockets, tiers
 
 
 def _upsert(connection: AsyncConnection, table: Table) -> Any:
@@ -36,11 +36,19 @@ class SqlIdempotency:
         found = (await self._connection.execute(select(idempotency).where(here))).one()
         return IdempotencyRow(**found._mapping)
 
+    async def claim(self, user_id: str, key: str, server: str, until: datetime) -> None:
+        await self._set(user_id, key, claimed_by=server, claimed_until=until)
+
     async def subject(self, user_id: str, key: str, subject: str) -> None:
         await self._set(user_id, key, subject=subject)
 
     async def finish(self, user_id: str, key: str, status: int, answer: Mapping[str, Any] | None) -> None:
         await self._set(user_id, key, status=status, answer=None if answer is None else dict(answer))
+
+    async def abandon(self, user_id: str, key: str) -> None:
+        untied = idempotency.c.subject.is_(None) & idempotency.c.status.is_(None)
+        here = (idempotency.c.user_id == user_id) & (idempotency.c.key == key) & untied
+        await self._connection.execute(delete(idempotency).where(here))
 
     async def forget(self, user_id: str, key: str) -> None:
         here = (idempotency.c.user_id == user_id) & (idempotency.c.key == key)
@@ -109,3 +117,45 @@ class SqlCounters:
 
     async def trim(self, now: datetime) -> int:
         return (await self._connection.execute(delete(counters).where(counters.c.expires_at <= now))).rowcount
+
+
+class SqlSockets:
+    """Implements `ports.store.Sockets`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def elsewhere(self, user_id: str, server: str, now: datetime) -> int:
+        others = (sockets.c.user_id == user_id) & (sockets.c.server != server) & (sockets.c.expires_at > now)
+        return int((await self._connection.execute(select(func.sum(sockets.c.count)).where(others))).scalar() or 0)
+
+    async def put(self, user_id: str, server: str, count: int, expires_at: datetime) -> None:
+        values = {"count": count, "expires_at": expires_at}
+        inserting = _upsert(self._connection, sockets).values(user_id=user_id, server=server, **values)
+        await self._connection.execute(
+            inserting.on_conflict_do_update(index_elements=[sockets.c.user_id, sockets.c.server], set_=values)
+        )
+
+    async def replace(self, server: str, counts: Mapping[str, int], expires_at: datetime) -> None:
+        await self._connection.execute(delete(sockets).where(sockets.c.server == server))
+        rows = [
+            {"user_id": user_id, "server": server, "count": count, "expires_at": expires_at}
+            for user_id, count in counts.items()
+        ]
+        if rows:
+            await self._connection.execute(insert(sockets), rows)
+
+
+class SqlTierChanges:
+    """Implements `ports.store.TierChanges`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def all(self) -> dict[str, dict[str, Any]]:
+        return {found.name: dict(found.changes) for found in await self._connection.execute(select(tiers))}
+
+    async def put(self, name: str, changes: Mapping[str, Any]) -> None:
+        values = {"changes": dict(changes)}
+        inserting = _upsert(self._connection, tiers).values(name=name, **values)
+        await self._connection.execute(inserting.on_conflict_do_update(index_elements=[tiers.c.name], set_=values))

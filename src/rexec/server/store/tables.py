@@ -41,7 +41,15 @@ users = Table(
     Column("expires_at", UtcTime),
     Column("disabled_at", UtcTime),
     Column("last_seq", BigInteger, nullable=False),
+    Column("deleted_at", UtcTime),
     Index("ix_users_username", "username"),
+    Index(
+        "uq_users_registered_name",
+        "username",
+        unique=True,
+        sqlite_where=text("NOT is_guest AND deleted_at IS NULL"),
+        postgresql_where=text("NOT is_guest AND deleted_at IS NULL"),
+    ),
 )
 
 containers = Table(
@@ -142,7 +150,9 @@ sessions = Table(
     Column("last_used_at", UtcTime, nullable=False),
     Column("revoked_at", UtcTime),
     Column("user_agent", Text),
+    Column("token_id", String(64)),
     Index("ix_sessions_user_id", "user_id"),
+    Index("ix_sessions_token_id", "token_id"),
 )
 
 idempotency = Table(
@@ -157,6 +167,8 @@ idempotency = Table(
     Column("secret", Boolean, nullable=False),
     Column("subject", String(64)),
     Column("created_at", UtcTime, nullable=False),
+    Column("claimed_by", String(64)),
+    Column("claimed_until", UtcTime),
     Index("ix_idempotency_created_at", "created_at"),
 )
 
@@ -182,4 +194,21 @@ counters = Table(
     Column("count", Integer, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
     Index("ix_counters_expires_at", "expires_at"),
+)
+
+sockets = Table(
+    "sockets",
+    metadata,
+    Column("user_id", String(64), primary_key=True),
+    Column("server", String(64), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Index("ix_sockets_server", "server"),
+)
+
+tiers = Table(
+    "tiers",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("changes", Json, nullable=False),
 )

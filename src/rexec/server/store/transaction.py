@@ -12,13 +12,22 @@ from rexec.server.ports.store import (
     Keys,
     Quarantine,
     Sessions,
+    Sockets,
+    TierChanges,
     Tokens,
     Users,
 )
 from rexec.server.store.accounts import SqlSessions, SqlTokens, SqlUsers
 from rexec.server.store.containers import SqlContainers
 from rexec.server.store.events import SqlEvents
-from rexec.server.store.ledgers import SqlCounters, SqlIdempotency, SqlKeys, SqlQuarantine
+from rexec.server.store.ledgers import (
+    SqlCounters,
+    SqlIdempotency,
+    SqlKeys,
+    SqlQuarantine,
+    SqlSockets,
+    SqlTierChanges,
+)
 
 
 class SqlTransaction:
@@ -34,6 +43,8 @@ class SqlTransaction:
         self.keys: Keys = SqlKeys(connection)
         self.counters: Counters = SqlCounters(connection)
         self.quarantine: Quarantine = SqlQuarantine(connection)
+        self.sockets: Sockets = SqlSockets(connection)
+        self.tiers: TierChanges = SqlTierChanges(connection)
         self.topics: dict[str, None] = {}
 
     def after_commit(self, *topics: str) -> None:
