@@ -8,11 +8,15 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from rexec.server.bus import LocalBus
+from rexec.server.store import SqlDatabase
 from support.client import Api
 
 _START = 180.0
@@ -51,6 +55,16 @@ class Served:
             base_url=self.url, headers=headers, timeout=150, limits=httpx2.Limits(max_connections=300)
         )
         return Api(http, self.url, token)
+
+    @property
+    def database_url(self) -> str:
+        return self._settings.get("REXEC_DATABASE_URL", f"sqlite:///{self.data}/rexec.db")
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[SqlDatabase]:
+        """Beside the server: for what no request can do, as moving an end into the past."""
+        async with SqlDatabase(self.database_url, LocalBus()) as opened:
+            yield opened
 
     def share(self, other: Served) -> None:
         """Take the same admin's token as another server of the same database."""

@@ -39,8 +39,8 @@ class Idempotency:
         self._database = database
         self._clock = clock
         self._server = server
-        self._running: set[tuple[str, str]] = set()
-        """What this server works on: a row that is its own and not here was left by a crash."""
+        self._running: dict[tuple[str, str], tuple[str, bytes]] = {}
+        """Path and body of what this server works on: a row that is its own and not here was left by a crash."""
 
     async def begin(self, principal: Principal, key: str, path: str, body: bytes, *, secret: bool) -> Remembered | None:
         """None: go on, `working`, then `finish` or `abandon`. Without its `answer`: build it again, then `finish`.
@@ -53,31 +53,31 @@ class Idempotency:
             self._server, now + _LEASE,
         )  # fmt: skip
         mine = (principal.user_id, key)
-        running = mine in self._running
-        self._running.add(mine)
+        if mine in self._running:
+            raise _running_still() if self._running[mine] == (path, row.body_digest) else _reused()
+        self._running[mine] = (path, row.body_digest)
         try:
-            known = await self._begin(row, running)
+            known = await self._begin(row)
         except BaseException:
-            if not running:
-                self._running.discard(mine)
+            del self._running[mine]
             raise
         if known is not None and known.answer is not None:
-            self._running.discard(mine)
+            del self._running[mine]
         return known
 
-    async def _begin(self, row: IdempotencyRow, running: bool) -> Remembered | None:
+    async def _begin(self, row: IdempotencyRow) -> Remembered | None:
         async with self._database.transaction() as tx:
             first = await tx.idempotency.begin(row)
-            if first is not None and row.created_at - first.created_at > LIFE and not running:
+            if first is not None and row.created_at - first.created_at > LIFE:
                 await tx.idempotency.forget(row.user_id, row.key)
                 first = await tx.idempotency.begin(row)
             if first is None:
                 return None
             if (first.path, first.body_digest) != (row.path, row.body_digest):
-                raise Conflict("this key was used for another request", code="key_reused")
+                raise _reused()
             if first.status is None:
-                if running or self._held_elsewhere(first, row.created_at):
-                    raise Conflict("the first request with this key still runs", code="in_progress")
+                if self._held_elsewhere(first, row.created_at):
+                    raise _running_still()
                 await tx.idempotency.claim(row.user_id, row.key, self._server, row.created_at + _LEASE)
                 if first.subject is None:
                     return None
@@ -98,7 +98,7 @@ class Idempotency:
         finally:
             renewing.cancel()
             await asyncio.wait([renewing])
-            self._running.discard((principal.user_id, key))
+            del self._running[principal.user_id, key]
 
     async def _renew(self, user_id: str, key: str) -> None:
         while True:
@@ -119,3 +119,11 @@ class Idempotency:
         """It failed: it may be tried again, unless it had made something."""
         async with self._database.transaction() as tx:
             await tx.idempotency.abandon(principal.user_id, key)
+
+
+def _running_still() -> Conflict:
+    return Conflict("the first request with this key still runs", code="in_progress")
+
+
+def _reused() -> Conflict:
+    return Conflict("this key was used for another request", code="key_reused")

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self
 
+import asyncpg
 import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -19,7 +20,7 @@ from rexec.server.store.engines import open_reader, open_writer, parse
 from rexec.server.store.transaction import SqlTransaction
 
 _log = structlog.get_logger(__name__)
-_RETRYABLE_SQLSTATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300")
+_RETRYABLE_SQLSTATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "57014", "25P03", "53300")
 _PASSING_WORDS = ("database is locked", "disk is full", "unable to open", "connection is closed")
 _RETRY_AFTER = 1
 
@@ -31,7 +32,7 @@ class SqlDatabase:
         self._url = parse(url)
         self._bus = bus
         self._writer: AsyncEngine = open_writer(self._url)
-        self._reader: AsyncEngine = open_reader(self._url, self._writer)
+        self._reader: AsyncEngine = open_reader(self._url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,10 +72,11 @@ class SqlDatabase:
 
 @contextmanager
 def _passing_told() -> Iterator[None]:
-    """The databases' passing troubles as `Unavailable`; the rest goes on as it is."""
+    """The databases' passing troubles as `Unavailable`; the rest goes on as it is. A connection that is cut while its
+    driver is at work shows as an assertion of the driver's, too."""
     try:
         yield
-    except (PoolTimeout, OSError, DBAPIError) as error:
+    except (PoolTimeout, OSError, DBAPIError, asyncpg.InternalClientError) as error:
         if isinstance(error, DBAPIError) and not _passing(error):
             raise
         _log.warning("the database did not take a transaction", error=type(error).__name__)

@@ -1,4 +1,5 @@
-"""How each database is opened. SQLite: WAL, one connection that writes, a few that read and never wait for it."""
+"""How each database is opened. SQLite: WAL, one connection that writes, a few that read and never wait for it.
+PostgreSQL: writers that wait for one another leave connections for who only reads."""
 
 from __future__ import annotations
 
@@ -12,9 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from rexec.server.store.sqlite import connect
 
 _READERS = 4
-_POSTGRES_CONNECTIONS = 16
+_POSTGRES_WRITERS, _POSTGRES_READERS = 12, 8
+_POOL_PATIENCE = 10
+_POSTGRES_PATIENCE = {
+    "lock_timeout": "10s",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+"""So that nobody waits for ever for a server that was cut off in the middle of a transaction."""
+_ALONE: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+"""Each statement by itself."""
 _SQLITE_PRAGMAS = (
-    "busy_timeout=10000",
+    "busy_timeout=30000",
     "journal_mode=WAL",
     "synchronous=NORMAL",
     "foreign_keys=ON",
@@ -35,24 +45,31 @@ def parse(url: str) -> URL:
 
 
 def open_writer(url: URL) -> AsyncEngine:
-    """On SQLite every transaction of this engine begins as a writer; on PostgreSQL it serves readers as well."""
+    """On SQLite every transaction of this engine begins as a writer."""
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_size=_POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=True)
+        return _postgres(url, _POSTGRES_WRITERS)
     return _sqlite(url, connections=1, begin="BEGIN IMMEDIATE")
 
 
-def open_reader(url: URL, writer: AsyncEngine) -> AsyncEngine:
+def open_reader(url: URL) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
-        return writer
+        return _postgres(url, _POSTGRES_READERS, **_ALONE)
     return _sqlite(url, connections=_READERS, begin=None)
+
+
+def _postgres(url: URL, connections: int, **options: Any) -> AsyncEngine:
+    return create_async_engine(
+        url, pool_size=connections, max_overflow=0, pool_timeout=_POOL_PATIENCE, pool_pre_ping=True,
+        connect_args={"server_settings": _POSTGRES_PATIENCE, "command_timeout": 60, "timeout": _POOL_PATIENCE},
+        **options,
+    )  # fmt: skip
 
 
 def _sqlite(url: URL, *, connections: int, begin: str | None) -> AsyncEngine:
     """`begin` None: each statement by itself, which costs one turn of the driver's thread instead of three."""
-    alone: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
     engine = create_async_engine(
         url, pool_size=connections, max_overflow=0, pool_timeout=30, pool_reset_on_return="rollback" if begin else None,
-        connect_args={"async_creator_fn": connect}, **({} if begin else alone),
+        connect_args={"async_creator_fn": connect}, **({} if begin else _ALONE),
     )  # fmt: skip
 
     @event.listens_for(engine.sync_engine, "connect")

@@ -21,6 +21,8 @@ _LOCK = 0x7265786563
 def upgrade(connection: Connection) -> None:
     """Within the caller's transaction, which is a writing one on SQLite and takes a lock of its own on PostgreSQL."""
     if connection.dialect.name == "postgresql":
+        for patience in ("lock_timeout", "statement_timeout"):
+            connection.execute(text(f"SET LOCAL {patience} = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))
