@@ -135,7 +135,8 @@ async def test_the_same_key_gives_the_same_answer_through_a_crash(database: SqlD
     known = await after_crash.begin(FREE, "k", "/x", b"body", secret=False)
     assert known is not None
     assert known.subject == "c1"
-    await after_crash.finish(FREE, "k", 202, {"id": "c1"})
+    async with after_crash.working(FREE, "k"):
+        await after_crash.finish(FREE, "k", 202, {"id": "c1"})
     known = await after_crash.begin(FREE, "k", "/x", b"body", secret=False)
     assert known is not None
     assert known.answer == {"id": "c1"}

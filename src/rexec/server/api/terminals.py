@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -17,11 +18,11 @@ from rexec.answers.refusals import INSIDE
 from rexec.errors import Conflict, Invalid, RexecError, Unavailable
 from rexec.server.api import sockets
 from rexec.server.api.dialects import Dialect, dialect_for
-from rexec.server.api.problems import Json
+from rexec.server.api.problems import Json, dumps
 from rexec.server.api.routing import P, S, operation, socket_route
 from rexec.server.core.services import Services
 from rexec.server.ports.guest import Stream
-from rexec.server.ports.records import ContainerRow, Principal, Status, TerminalOpen
+from rexec.server.ports.records import ContainerRow, Principal, Status, Target, TerminalOpen
 
 router = APIRouter(tags=["terminals"])
 _LIST = "/api/containers/{reference}/terminals"
@@ -85,7 +86,7 @@ async def _attached(
     opening = TerminalOpen(**{"user": row.user, **wanted}, env=environment, shell=options)
     try:
         async with services.inside.terminal(row, opening) as stream:
-            works = [_outgoing(stream, dialect), _incoming(socket, services, row, stream, dialect)]
+            works = [_outgoing(services, row, stream, dialect), _incoming(socket, services, row, stream, dialect)]
             if socket.query_params.get("stats") == "true":
                 works.append(_stats(services, row, dialect))
             await sockets.first_of(*works)
@@ -97,8 +98,10 @@ async def _attached(
     await sockets.close(socket)
 
 
-async def _outgoing(stream: Stream, dialect: Dialect) -> None:
+async def _outgoing(services: Services, row: ContainerRow, stream: Stream, dialect: Dialect) -> None:
     while (frame := await stream.receive()) is not None:
+        if frame.kind == "c" and frame.control().get("reason") == "closed":
+            frame = replace(frame, payload=dumps({**frame.control(), "reason": await _why(services, row)}))
         acknowledged = await dialect.frame(frame)
         if acknowledged is not None:
             # A guest whose shell ended no longer listens, but its last words are still to be read.
@@ -106,6 +109,14 @@ async def _outgoing(stream: Stream, dialect: Dialect) -> None:
                 await stream.send_control({"type": "ack", "offset": acknowledged})
     if not dialect.exited:
         raise Unavailable("the guest cut a stream", code="guest_unreachable")
+
+
+async def _why(services: Services, row: ContainerRow) -> str:
+    """A shell was hung up: by itself, or with its container, whose reason counts."""
+    seen = await services.containers.wait(row.id, lambda _: True, 0)
+    if seen is None or seen.deleted_at is not None:
+        return "deleted"
+    return seen.reason or "stopped" if seen.target is Target.STOPPED else "closed"
 
 
 async def _incoming(socket: WebSocket, services: Services, row: ContainerRow, stream: Stream, dialect: Dialect) -> None:

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self
 
-import asyncpg
 import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -16,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from rexec.errors import Unavailable
 from rexec.server.ports.bus import Bus
 from rexec.server.store import schema
-from rexec.server.store.engines import open_reader, open_writer, parse
+from rexec.server.store.engines import driver_assertions, open_reader, open_writer, parse
 from rexec.server.store.transaction import SqlTransaction
 
 _log = structlog.get_logger(__name__)
@@ -33,6 +32,7 @@ class SqlDatabase:
         self._bus = bus
         self._writer: AsyncEngine = open_writer(self._url)
         self._reader: AsyncEngine = open_reader(self._url)
+        self._assertions = driver_assertions(self._url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -43,20 +43,20 @@ class SqlDatabase:
 
     async def migrate(self) -> None:
         """Bring the schema to head. Two servers that start at once do it one after the other."""
-        with _passing_told():
+        with _passing_told(self._assertions):
             async with self._reader.connect() as connection:
                 if await connection.run_sync(schema.current):
                     return
         await schema.migrate(self._url)
 
     async def ping(self) -> None:
-        with _passing_told():
+        with _passing_told(self._assertions):
             async with self._reader.connect() as connection:
                 await connection.execute(text("SELECT 1"))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[SqlTransaction, None]:
-        with _passing_told():
+        with _passing_told(self._assertions):
             async with self._writer.begin() as connection:
                 transaction = SqlTransaction(connection)
                 yield transaction
@@ -65,18 +65,17 @@ class SqlDatabase:
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[SqlTransaction, None]:
-        with _passing_told():
+        with _passing_told(self._assertions):
             async with self._reader.connect() as connection:
                 yield SqlTransaction(connection)
 
 
 @contextmanager
-def _passing_told() -> Iterator[None]:
-    """The databases' passing troubles as `Unavailable`; the rest goes on as it is. A connection that is cut while its
-    driver is at work shows as an assertion of the driver's, too."""
+def _passing_told(assertions: tuple[type[Exception], ...]) -> Iterator[None]:
+    """The databases' passing troubles as `Unavailable`; the rest goes on as it is."""
     try:
         yield
-    except (PoolTimeout, OSError, DBAPIError, asyncpg.InternalClientError) as error:
+    except (PoolTimeout, OSError, DBAPIError, *assertions) as error:
         if isinstance(error, DBAPIError) and not _passing(error):
             raise
         _log.warning("the database did not take a transaction", error=type(error).__name__)

@@ -57,6 +57,15 @@ def open_reader(url: URL) -> AsyncEngine:
     return _sqlite(url, connections=_READERS, begin=None)
 
 
+def driver_assertions(url: URL) -> tuple[type[Exception], ...]:
+    """As what a connection shows that is cut while its driver is at work, besides the documented errors."""
+    if url.get_backend_name() == "sqlite":
+        return ()
+    import asyncpg  # noqa: PLC0415 (a twentieth of a server's memory, for PostgreSQL only)
+
+    return (asyncpg.InternalClientError,)
+
+
 def _postgres(url: URL, connections: int, **options: Any) -> AsyncEngine:
     return create_async_engine(
         url, pool_size=connections, max_overflow=0, pool_timeout=_POOL_PATIENCE, pool_pre_ping=True,

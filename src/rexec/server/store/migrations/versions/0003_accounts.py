@@ -5,8 +5,8 @@ from alembic import op
 
 from rexec.server.store.types import Json, UtcTime
 
-revision = "0003"
-down_revision = "0002"
+revision = "0003_accounts"
+down_revision = "0002_quarantine"
 
 
 def upgrade() -> None:
