@@ -73,9 +73,10 @@ class SqlDatabase:
 @contextmanager
 def _passing_told(assertions: tuple[type[Exception], ...]) -> Iterator[None]:
     """The databases' passing troubles as `Unavailable`; the rest goes on as it is."""
+    passing = (PoolTimeout, OSError, DBAPIError, *assertions)
     try:
         yield
-    except (PoolTimeout, OSError, DBAPIError, *assertions) as error:
+    except passing as error:
         if isinstance(error, DBAPIError) and not _passing(error):
             raise
         _log.warning("the database did not take a transaction", error=type(error).__name__)
