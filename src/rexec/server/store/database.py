@@ -73,7 +73,7 @@ class SqlDatabase:
 @contextmanager
 def _passing_told(assertions: tuple[type[Exception], ...]) -> Iterator[None]:
     """The databases' passing troubles as `Unavailable`; the rest goes on as it is."""
-    passing = (PoolTimeout, OSError, DBAPIError, *assertions)
+    passing: tuple[type[Exception], ...] = (PoolTimeout, OSError, DBAPIError, *assertions)
     try:
         yield
     except passing as error:
