@@ -72,6 +72,10 @@ class Served:
         self._settings["REXEC_ADMIN_TOKEN"] = other.token
         self.api = self.as_token(other.token)
 
+    def set(self, **settings: str) -> None:
+        """From the next start on."""
+        self._settings |= settings
+
     @property
     def log(self) -> Path:
         return self.data / "server.log"
