@@ -119,7 +119,6 @@ async def _nowhere(socket: WebSocket) -> None:
 async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services, str | None]:
     """Open every part on `stack`; and the first admin's token, if one was made now."""
     recipes = read_recipes(settings.layers.recipes)
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     bus, database = await open_store(settings, stack)
     installation, jwt_key, environment_key = await _keys(database)
     engine = await stack.enter_async_context(docker_engine(settings, installation))
@@ -181,6 +180,7 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
 
 async def open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Bus, SqlDatabase]:
     """Migrated to head."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     url = settings.database
     bus: Bus = LocalBus()
     if url.startswith("postgres"):
