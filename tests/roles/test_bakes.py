@@ -23,6 +23,7 @@ from support.client import Api, small
 from support.daemon import Daemon
 from support.server import Served
 
+pytestmark = pytest.mark.timeout(300)
 RUN = token_hex(4)
 """Layers outlive a server and are found by the next."""
 SHARED = """
@@ -131,7 +132,6 @@ async def test_a_failing_step_is_named_with_its_last_words(own: Served, docker: 
     await own.api.delete(container["id"])
 
 
-@pytest.mark.timeout(300)
 async def test_two_hundred_creations_wait_for_one_bake_and_hold_nobody_up(
     own: Served, docker: aiodocker.Docker
 ) -> None:

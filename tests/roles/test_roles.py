@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rexec.server.core.recipes import read_recipes
+from rexec.errors import Invalid
+from rexec.server.core.recipes import read_recipe, read_recipes
 from support.client import Api, Watcher, small
 
+pytestmark = pytest.mark.timeout(400)
 RECIPES = read_recipes()
 UNREACHABLE = ("could not be had", "out of reach")
 
@@ -34,13 +37,11 @@ async def proved(api: Api, role: str, image: str) -> dict[str, Any]:
         await api.delete(container["id"])
 
 
-@pytest.mark.timeout(300)
 async def test_node_on_alpine(api: Api) -> None:
     container = await proved(api, "node", "alpine:latest")
     assert not [text for text in container["degraded"] if "lacks node" in text or "lacks npm" in text]
 
 
-@pytest.mark.timeout(300)
 async def test_go_on_debian_is_baked_once_and_told_while_it_is(api: Api) -> None:
     async with Watcher(api) as watcher:
         made = (await api.http.post("/api/containers", json=small(role="go"))).json()
@@ -59,3 +60,49 @@ async def test_go_on_debian_is_baked_once_and_told_while_it_is(api: Api) -> None
     assert "debian:bookworm" in [layer["image"] for layer in roles["go"]["baked"]]
     assert roles["go"]["tools"] == list(RECIPES["go"].tools)
     await api.delete(made["id"])
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("image", ["debian:bookworm", "alpine:latest", "ubuntu:24.04"])
+@pytest.mark.parametrize("role", list(RECIPES))
+async def test_every_role_on_every_image(api: Api, role: str, image: str) -> None:
+    """Where nothing of a role can be had from here, the creation says so and names the step."""
+    answer = await api.http.post("/api/containers", params={"wait": 300}, json=small(image=image, role=role))
+    container = answer.json()
+    await api.delete(container["id"])
+    if container["status"] == "error":
+        assert container["reason"] in ("setup_failed", "pull_failed"), container
+        pytest.skip(f"{role} on {image}: {container['message']}")
+    await proved(api, role, image)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("size_mb = 1", "description"),
+        ('description = "d"\nsize_mb = 1\nother = 1', "other"),
+        ('description = "d"\nsize_mb = 1\n[[steps]]\nname = "a"\nprovides = ["t"]', "not promised: t"),
+        ('description = "d"\nsize_mb = 1\n[[steps]]\nname = "a"\n[[steps.downloads]]\nsha256 = "no"', "sha256"),
+        ("description", "Expected"),
+    ],
+)
+def test_a_wrong_recipe_is_named_with_what_is_wrong(tmp_path: Path, text: str, wrong: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(Invalid) as raised:
+        read_recipe(file)
+    assert raised.value.message.startswith("the recipe mine.toml is wrong: ")
+    assert wrong in raised.value.message
+
+
+def test_a_fingerprint_changes_with_what_concerns_the_image_only(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+
+    def fingerprints(packages: str) -> tuple[str, str]:
+        file.write_text(f'description = "d"\nsize_mb = 1\n[packages]\napk = ["git"]\n{packages}')
+        recipe = read_recipe(file)
+        return recipe.applied("apt", "amd64").fingerprint, recipe.applied("apk", "amd64").fingerprint
+
+    before, after, slower = fingerprints('apt = ["git"]'), fingerprints('apt = ["make"]'), fingerprints("seconds = 9")
+    assert before[1] == after[1] == slower[1]
+    assert len({before[0], after[0], slower[0]}) == 3
