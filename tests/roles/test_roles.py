@@ -82,7 +82,10 @@ async def test_every_role_on_every_image(api: Api, role: str, image: str) -> Non
         ("size_mb = 1", "description"),
         ('description = "d"\nsize_mb = 1\nother = 1', "other"),
         ('description = "d"\nsize_mb = 1\n[[steps]]\nname = "a"\nprovides = ["t"]', "not promised: t"),
-        ('description = "d"\nsize_mb = 1\n[[steps]]\nname = "a"\n[[steps.downloads]]\nsha256 = "no"', "sha256"),
+        (
+            'description = "d"\nsize_mb = 1\n[[steps]]\nname = "a"\n[[steps.downloads]]\nsha256 = "no"',
+            "steps.0.downloads.0",
+        ),
         ("description", "Expected"),
     ],
 )
