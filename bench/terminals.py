@@ -18,10 +18,10 @@ import websockets
 from bench.measure import Figure, Workbench, p50, p99
 
 FLOOD = "tr '\\0' y </dev/zero"
-KEYS = 300
+KEYS = 1000
 TURNS = 3
-WARM, WINDOW = 0.5, 2.0
-IDLE, SETTLING, WATCHED = 10, 2.0, 5.0
+WARM, WINDOW = 0.25, 1.5
+IDLE, SETTLING, WATCHED = 10, 1.5, 4.0
 
 
 async def run(bench: Workbench) -> list[Figure]:
@@ -108,7 +108,7 @@ async def echo(bench: Workbench, container: dict[str, Any]) -> Figure:
                 await terminal.until(b"x")
                 if turn >= 20:
                     added.append((time.perf_counter() - begin - local) * 1000)
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.002)
     return Figure("terminal: echo of a key, p99, added to a raw PTY's", p99(added), "ms", 5)
 
 

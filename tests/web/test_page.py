@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 import aiodocker
 from playwright.async_api import BrowserContext, Page, WebSocket, expect
@@ -58,6 +59,8 @@ async def test_a_person_creates_types_reloads_and_deletes(signed_in: Page) -> No
     await attached(page, "first-23")
     await typed(page, "echo second-$MARK")
     await shows(page, "second-kept")
+    await typed(page, "seq 200000; echo flood-$((40 + 2))")
+    await shows(page, "flood-42")
     await typed(page, "exit 3")
     await expect(page.get_by_role("alert")).to_contain_text("The shell ended with code 3.")
     await page.get_by_role("button", name="New shell").click()
@@ -228,6 +231,19 @@ async def test_a_guest_gets_in_by_name_and_back_by_its_token(page: Page) -> None
     await press(page, "Delete", "of-a-guest")
     await page.get_by_role("alertdialog").get_by_role("button", name="Delete").click()
     await expect(page.locator(".usage")).to_have_text("0 of 1 containers")
+
+
+async def test_a_session_of_a_container_is_renewed(page: Page, api: Api) -> None:
+    made = await api.http.post("/api/admin/users", json={"username": f"renews-{time.time_ns()}"})
+    await sign_in(page, made.json()["token"])
+    await submit(await fill(page, image="debian:bookworm", name="goes-on", **SMALL))
+    await expect(row(page, "goes-on")).to_have_attribute("data-status", "running")
+    ends = row(page, "goes-on").locator("time")
+    await expect(ends).to_have_text(re.compile(r"ends in (49|50) h"))
+    before = await ends.get_attribute("datetime") or ""
+    await press(page, "Renew", "goes-on")
+    await expect(ends).not_to_have_attribute("datetime", before)
+    assert (await ends.get_attribute("datetime") or "") > before
 
 
 async def test_the_page_is_closed_to_scripts_frames_and_strangers(signed_in: Page, api: Api) -> None:
