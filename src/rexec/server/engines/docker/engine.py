@@ -89,7 +89,7 @@ class DockerEngine:
                 self.features = _ALWAYS | {Feature.DISK_LIMIT}
             await self._network.ensure(afresh=True)
             self._exit = stack.pop_all()
-        _log.info("engine ready", host=self.host, enforced=self._probed.enforced, degraded=self._degraded())
+        _log.info("engine ready", host=self.host, degraded="; ".join(self._degraded()) or "nothing")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
