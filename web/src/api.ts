@@ -16,6 +16,8 @@ export interface Container {
   expires_at?: string | null;
   resources: { memory_mb: number; cpu_shares: number; disk_mb: number };
   enforced?: Record<string, boolean>;
+  /** What its role promises and it lacks, each with the reason. */
+  degraded?: string[];
 }
 
 export interface Range {

@@ -23,9 +23,9 @@ const REASONS: Record<string, string> = {
 
 export const NAME_RULE = "Must have 1 to 64 letters, digits, hyphens or underscores, the first one a letter or digit.";
 
-/** Why a container is as it is; empty where nothing needs an explanation. */
+/** Why a container is as it is, and what it lacks; empty where nothing needs an explanation. */
 export function why(row: Container): string {
-  if (row.status === "running" || row.status === "paused") return "";
+  if (row.status === "running" || row.status === "paused") return (row.degraded ?? []).map((lack) => `Missing: ${lack}`).join(" · ");
   const reason = row.reason ? (REASONS[row.reason] ?? row.reason.replaceAll("_", " ")) : "";
   return [reason, row.message].filter(Boolean).join(": ");
 }
