@@ -123,7 +123,7 @@ export class Terminal {
     const socket = new WebSocket(socketUrl(`/ws/terminal/${encodeURIComponent(this.container)}?${query}`), ["rexec.v2"]);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
-    this.heard = Date.now();
+    socket.onopen = () => (this.heard = Date.now());
     socket.onmessage = (event: MessageEvent<ArrayBuffer | string>) => {
       if (socket !== this.socket) return;
       this.heard = Date.now();
