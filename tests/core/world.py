@@ -246,7 +246,7 @@ async def world(
             database, bus, engine, clock, host=host, tiers=tiers,  # type: ignore[arg-type]
             catalogue=Catalogue(settings.images, ("go", "node")), secrets=secrets,
         )  # fmt: skip
-        turns = Turns(4)
+        turns = Turns(16)
         creation = Creation(
             database, engine, guests, clock,  # type: ignore[arg-type]
             layers=None, turns=turns, pull_timeout=60, guest_timeout=60,  # type: ignore[arg-type]

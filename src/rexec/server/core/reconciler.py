@@ -106,14 +106,13 @@ class Reconciler:
 
     async def _work(self, tasks: Tasks) -> None:
         while True:
-            await self._turns.take()
             container_id = await self._queue.get()
             self._queued.discard(container_id)
-            while container_id in self._busy:
+            if container_id in self._busy:
                 self._again.add(container_id)
-                container_id = await self._queue.get()
-                self._queued.discard(container_id)
+                continue
             self._busy.add(container_id)
+            await self._turns.take()
             tasks.start(self._turn(container_id))
 
     async def _turn(self, container_id: str) -> None:
