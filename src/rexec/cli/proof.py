@@ -29,7 +29,9 @@ async def prove(address: str, token: str, image: str, out: Console) -> None:
 
     out.print("[dim]The first start proves itself:[/dim]")
     begun = time.perf_counter()
-    async with connect(address.replace("http", "ws", 1) + "/ws/events", additional_headers=headers) as events:
+    async with connect(
+        address.replace("http", "ws", 1) + "/ws/events", additional_headers=headers, open_timeout=_TIMEOUT
+    ) as events:
         made = await ask(
             "POST", "/api/containers", {"image": image, "name": "first-start", "shell": {"enhanced": False}}
         )
