@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import containers, execs, files, lists, terminals
+from bench import containers, execs, files, lists, roles, terminals
 from bench.measure import Figure, Workbench, workbench
 
 SUBJECTS: dict[str, Callable[[Workbench], Awaitable[list[Figure]]]] = {
@@ -23,6 +23,7 @@ SUBJECTS: dict[str, Callable[[Workbench], Awaitable[list[Figure]]]] = {
     "terminals": terminals.run,
     "files": files.run,
     "lists": lists.run,
+    "roles": roles.run,
 }
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"

@@ -28,7 +28,7 @@ async def run(bench: Workbench) -> list[Figure]:
     listing = await timed(listed, 60)
     public = await timed(version, 300, warm=20)
     await asyncio.gather(*(bench.delete(container) for container in made))
-    signed = await timed(lambda: bench.http.get("/api/roles"), 300, warm=20)
+    signed = await timed(lambda: bench.http.get("/api/profile"), 300, warm=20)
     return [
         Figure("list of 100 containers, p50", p50(listing), "ms", 15),
         Figure(

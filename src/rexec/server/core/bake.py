@@ -31,7 +31,7 @@ _OUT_OF_REACH = 75
 """What the scripts below end with when the packages' index cannot be had."""
 _DETECT = "for m in apt-get apk pacman dnf; do command -v $m >/dev/null 2>&1 && { echo ${m%-get}; exit; }; done; exit 1"
 _INSTALL: Mapping[Manager, str] = {
-    # `new-name|old-name`: the first that this release has
+    # `new-name|old-name`: the first that this release has. Status on 1 would close it for the packages' own scripts.
     "apt": """\
 apt-get -q -o APT::Update::Error-Mode=any -o Acquire::Retries=3 update || exit 75
 for wanted in "$@"; do
@@ -40,7 +40,7 @@ for wanted in "$@"; do
     apt-cache show "$name" >/dev/null 2>&1 || name=${wanted##*|}
     set -- "$@" "$name"
 done
-apt-get -q -y --no-install-recommends -o Dpkg::Use-Pty=0 -o APT::Status-Fd=1 install "$@"
+apt-get -q -y --no-install-recommends -o Dpkg::Use-Pty=0 -o APT::Status-Fd=3 install "$@" 3>&1
 apt-get clean
 rm -rf /var/lib/apt/lists/*
 """,
