@@ -28,7 +28,7 @@ async def test_requests_are_counted_over_both_and_told_truly(pair: Pair) -> None
         servers = [pair.at(pair.here, user["token"]), pair.at(pair.there, user["token"])]
         admitted: dict[int, int] = {}
         refused = None
-        async with asyncio.timeout(170):
+        async with asyncio.timeout(110):
             for turn in range(10_000):
                 before = minute()
                 answer = await servers[turn % 2].http.get("/api/images")
@@ -44,16 +44,13 @@ async def test_requests_are_counted_over_both_and_told_truly(pair: Pair) -> None
         assert 1 <= int(refused.headers["retry-after"]) <= 61
         assert refused.json()["retry_after"] == int(refused.headers["retry-after"])
         assert (refused.headers["x-ratelimit-limit"], refused.headers["x-ratelimit-remaining"]) == ("60", "0")
-        with pytest.raises(websockets.InvalidStatus) as shut:
-            async with servers[0].connect("/ws/events"):
-                pass
-        assert shut.value.response.status_code in (429, 101)
 
 
 async def test_only_admitted_creates_count_and_a_refusal_tells_their_limit(pair: Pair) -> None:
     async with pair.tier("pro", creates_per_minute=2, containers=2):
         user = await pair.user(tier="pro")
         here, there = pair.at(pair.here, user["token"]), pair.at(pair.there, user["token"])
+        begun = minute()
         for _ in range(4):
             assert (await here.http.post("/api/containers", json=small(memory_mb=1))).status_code == 400
         first = await here.http.post("/api/containers", json=small())
@@ -61,14 +58,13 @@ async def test_only_admitted_creates_count_and_a_refusal_tells_their_limit(pair:
         assert (first.status_code, second.status_code) == (202, 202)
         full = await here.http.post("/api/containers", json=small())
         assert (full.status_code, full.json()["code"]) == (403, "container_limit_reached")
-        begun = minute()
         await here.delete(first.json()["id"])
         third = await there.http.post("/api/containers", json=small())
-        if begun == minute() and third.status_code == 429:
+        if third.status_code == 429:
             assert (third.headers["x-ratelimit-limit"], third.headers["x-ratelimit-remaining"]) == ("2", "0")
             assert 1 <= int(third.headers["retry-after"]) <= 61
         else:
-            assert third.status_code == 202, "a new minute"
+            assert (third.status_code, minute() > begun) == (202, True), "only in a new minute"
 
 
 async def test_open_sockets_are_counted_over_both(pair: Pair) -> None:
@@ -119,9 +115,9 @@ async def test_wrong_tokens_are_counted_by_address_and_forged_addresses_are_not_
                 break
     assert 429 in forged
     lists = [{"X-Forwarded-For": f"{somewhere()['X-Forwarded-For']}, 127.0.0.1"}, {"X-Forwarded-For": "127.0.0.1"}]
-    if minute() == begun:
-        for headers in lists:
-            assert (await clients[0].post("/api/auth/session", json=WRONG, headers=headers)).status_code == 429
+    for headers in lists:
+        answer = await clients[0].post("/api/auth/session", json=WRONG, headers=headers)
+        assert answer.status_code == 429 or minute() > begun
     # The proxy is believed, about the last hop only: what a client wrote before it is not.
     proxied = [
         (await replicas[turn % 2].api.http.post(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+from contracts.rows import user
 from rexec.errors import Broken, Unavailable
 from rexec.server.bus import LocalBus
-from rexec.server.store import SqlDatabase, migrations
+from rexec.server.store import SqlDatabase, migrate, migrations
 from rexec.server.store.engines import open_writer, parse
 from rexec.server.store.schema import known
 from rexec.server.store.tables import metadata
@@ -77,3 +79,47 @@ async def test_a_database_that_is_away_is_unavailable(bus: LocalBus) -> None:
     async with SqlDatabase("postgresql://nobody@/none?host=/nowhere", bus) as database:
         with pytest.raises(Unavailable):
             await database.ping()
+
+
+async def test_who_reads_goes_on_while_all_writers_wait_and_they_are_told_to_return(postgres_url: str) -> None:
+    """Twenty writers wait for one row: more than there are connections for them."""
+    async with SqlDatabase(postgres_url, LocalBus()) as database:
+        await migrate.main(postgres_url)
+        owner = user()
+        async with database.transaction() as tx:
+            await tx.users.insert(owner)
+
+        async def write() -> None:
+            async with database.transaction() as tx:
+                await tx.users.lock(owner.id)
+
+        async with database.transaction() as held:
+            await held.users.lock(owner.id)
+            waiting = [asyncio.create_task(write()) for _ in range(20)]
+            while not all(task.done() for task in waiting):
+                async with database.reading() as tx:
+                    assert await tx.users.get(owner.id) == owner
+                await asyncio.wait(waiting, timeout=0.5)
+        for task in waiting:
+            error = task.exception()
+            assert isinstance(error, Unavailable)
+            assert error.extras["retry_after"] >= 1
+        await write()
+
+
+async def test_writers_outlast_somebody_elses_long_transaction_on_sqlite(tmp_path: Path) -> None:
+    async with SqlDatabase(str(tmp_path / "db"), LocalBus()) as database:
+        await migrate.main(str(tmp_path / "db"))
+        other = sqlite3.connect(tmp_path / "db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+
+        async def write() -> None:
+            async with database.transaction() as tx:
+                await tx.users.insert(user())
+
+        waiting = [asyncio.create_task(write()) for _ in range(5)]
+        done, _ = await asyncio.wait(waiting, timeout=0.5)
+        assert not done
+        other.execute("COMMIT")
+        other.close()
+        await asyncio.gather(*waiting)
