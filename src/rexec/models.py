@@ -30,6 +30,11 @@ def _check_text(value: Any, field: str | None = None) -> None:
             _check_text(item, field)
 
 
+def _like(*examples: dict[str, Any]) -> ConfigDict:
+    """Configuration of a body with these examples."""
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
+
+
 class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -101,6 +106,17 @@ class ShellOptions(Body):
 
 
 class CreateContainer(Body):
+    model_config = _like(
+        {
+            "image": "ubuntu:24.04",
+            "name": "dev-environment",
+            "role": "node",
+            "memory_mb": 2048,
+            "cpu_shares": 2000,
+            "shell": {"enhanced": True, "theme": "rexec", "use_tmux": True},
+        }
+    )
+
     image: Annotated[str, Field(min_length=1, max_length=255, examples=["debian:bookworm"])]
     custom_image: Annotated[str | None, Field(max_length=512)] = None
     name: Name | None = None
@@ -115,6 +131,8 @@ class CreateContainer(Body):
 
 
 class ChangeContainer(Body):
+    model_config = _like({"name": "build-box", "labels": {"team": "blue"}, "memory_mb": 1024})
+
     name: Name | None = None
     labels: Labels | None = None
     memory_mb: int | None = None
@@ -122,6 +140,8 @@ class ChangeContainer(Body):
 
 
 class Renew(Body):
+    model_config = _like({"seconds": 3600})
+
     seconds: Annotated[int | None, Field(ge=1, le=10 * 365 * 86_400)] = None
 
 
@@ -132,7 +152,7 @@ Command = Argument | Annotated[list[Argument], Field(min_length=1, max_length=40
 class RunCommand(Body):
     """`cmd`, `workdir` and `timeout_seconds` are other clients' spellings."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = _like({"command": "echo $GREETING", "env": {"GREETING": "hello"}, "timeout": 10})
 
     command: Command = Field(validation_alias=AliasChoices("command", "cmd"), examples=["echo hello"])
     cwd: Annotated[str | None, Field(max_length=4096)] = Field(
@@ -151,16 +171,22 @@ class RunCommand(Body):
 
 
 class StartProcess(RunCommand):
+    model_config = _like({"command": ["sleep", "60"]})
+
     timeout: Annotated[float | int, Field(ge=0, le=30 * 86_400)] = Field(
         default=0, validation_alias=AliasChoices("timeout", "timeout_seconds")
     )
 
 
 class SignalProcess(Body):
+    model_config = _like({"signal": "TERM"})
+
     signal: str | int
 
 
 class MakeDirectory(Body):
+    model_config = _like({"path": "/home/user/project"})
+
     path: str | None = None
     path_b64: str | None = None
     mode: Annotated[str | None, Field(pattern=MODE)] = None
@@ -168,6 +194,8 @@ class MakeDirectory(Body):
 
 
 class MoveFile(Body):
+    model_config = _like({"from": "/home/user/a", "to": "/home/user/b"})
+
     source: str | None = Field(default=None, alias="from")
     source_b64: str | None = Field(default=None, alias="from_b64")
     to: str | None = None
@@ -184,35 +212,49 @@ def decoded(text: str) -> bytes:
 
 
 class UploadFile(Body):
+    model_config = _like({"path": "/home/user/hello.txt", "content": "aGVsbG8K"})
+
     path: Annotated[str, Field(min_length=1, max_length=4096)]
     content: str
 
 
 class MakeTicket(Body):
+    model_config = _like({"path": "/api/events"})
+
     path: Annotated[str, Field(pattern=PATH, max_length=2048)]
 
 
 class MakeToken(Body):
+    model_config = _like({"name": "laptop", "scopes": ["containers:read", "exec"], "expires_in": 86400})
+
     name: Annotated[str, Field(min_length=1, max_length=255)]
     scopes: list[str] | None = None
     expires_in: Annotated[int | None, Field(ge=1, le=10 * 365 * 86_400)] = None
 
 
 class SignIn(Body):
+    model_config = _like({"token": "rexec_" + "3f" * 32})
+
     token: Annotated[str, Field(min_length=1, max_length=4096)]
     cookie: bool = True
 
 
 class Refresh(Body):
+    model_config = _like({"refresh_token": "3f9c….kJ8s…"})
+
     refresh_token: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class MakeGuest(Body):
+    model_config = _like({"username": "ann"})
+
     username: Annotated[str, Field(pattern=GUEST_NAME)]
     email: Annotated[str | None, Field(max_length=320, pattern=EMAIL)] = None
 
 
 class MakeUser(Body):
+    model_config = _like({"username": "ann", "email": "ann@example.com", "tier": "pro"})
+
     username: Annotated[str, Field(pattern=USER_NAME)]
     email: Annotated[str | None, Field(max_length=320)] = None
     tier: Annotated[str | None, Field(max_length=32)] = None
@@ -239,5 +281,7 @@ class ChangeTier(Body):
 
 
 class ChangeUser(Body):
+    model_config = _like({"tier": "pro"})
+
     tier: Annotated[str | None, Field(max_length=32)] = None
     disabled: bool | None = None

@@ -64,7 +64,7 @@ async def test_a_head_that_drips_is_ended_though_it_never_pauses(port: int, begi
         await asyncio.wait([ended], timeout=0.1)
     status, body = _told(await ended)
     assert status == 408
-    assert body["code"] == "invalid_request"
+    assert body["code"] == "request_timeout"
     writer.close()
 
 

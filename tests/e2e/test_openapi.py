@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from rexec.answers.answer import Answer
 from rexec.answers.refusals import CODES
+from rexec.models import Body
 from rexec.server.api.openapi import describe_api
 from rexec.server.app import create_api
 from support.client import Api, small
@@ -27,6 +28,11 @@ from support.server import Served
 ENDLESS = "/api/events", "/api/containers/{reference}/stats/stream", "/api/containers/{reference}/files/watch"
 """Their answers have no end to wait for."""
 DELETING = "/api/containers/{reference}"
+
+
+@schemathesis.serializer("application/x-tar")
+def _as_it_is(context: schemathesis.SerializationContext, value: Any) -> bytes:
+    return bytes(value) if isinstance(value, bytes | bytearray) else str(value).encode()
 
 
 @pytest.fixture(scope="session")
@@ -110,3 +116,17 @@ async def test_the_lists_of_a_real_container_fit_their_models(fuzzer: Api, runni
     )  # fmt: skip
     assert len(bare.json()) == 1
     await fuzzer.delete(made.json()["id"])
+
+
+def test_every_body_has_an_example_that_fits_it() -> None:
+    bodies = [model for model in _bodies(Body) if model.model_config.get("json_schema_extra")]
+    assert len(bodies) > 12
+    for model in bodies:
+        extra = model.model_config["json_schema_extra"]
+        assert isinstance(extra, dict)
+        for example in extra["examples"]:  # type: ignore[union-attr]
+            model.model_validate(example)
+
+
+def _bodies(of: type[Body]) -> list[type[Body]]:
+    return [found for child in of.__subclasses__() for found in [child, *_bodies(child)]]

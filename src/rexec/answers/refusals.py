@@ -91,6 +91,7 @@ CODES: Mapping[str, Refusal] = {
     "key_reused": Refusal(409, "this key was used for another request"),
     "already_done": Refusal(409, "this was done; its answer held a secret and is not told again"),
     "too_many_tokens": Refusal(409, "at most 100 tokens: delete one first"),
+    "request_timeout": Refusal(408, "the body took longer than 30 s"),
     "too_large": Refusal(413, "the body is larger than 1048576 bytes"),
     "unsupported_media_type": Refusal(415, "the body must be application/json"),
     "range_not_satisfiable": Refusal(416, "the file has 12 bytes"),
@@ -108,7 +109,7 @@ CODES: Mapping[str, Refusal] = {
 
 ANYBODY = ("token_required", "invalid_token", "scope_required", "rate_limited", "unavailable", "invalid_request")
 """Of every route that wants a token."""
-BODY = ("invalid_request", "too_large", "unsupported_media_type")
+BODY = ("invalid_request", "request_timeout", "too_large", "unsupported_media_type")
 ONE = ("container_not_found", "ambiguous")
 """Of every route to one container."""
 INSIDE = ("not_running", "guest_protocol", "guest_unreachable", "timed_out")
@@ -117,7 +118,8 @@ MOVES = ("wrong_state", "timed_out")
 SAID = {
     400: "The request can never work as written", 401: "No token, or one that is not valid",
     403: "Not allowed", 404: "Not there, or not one's own", 409: "The name or the state is in the way",
-    413: "Too large", 415: "Not the type that is wanted", 416: "Not a range of this file",
+    408: "The body came too slowly", 413: "Too large",
+    415: "Not the type that is wanted", 416: "Not a range of this file",
     429: "Too often: try again after `Retry-After` seconds", 501: "The engine cannot do this",
     502: "What is inside the container broke the protocol", 503: "Away or full: try again",
     504: "Took too long", 507: "No disk left",

@@ -27,6 +27,7 @@ from rexec.models import MakeDirectory, MoveFile, UploadFile, decoded
 from rexec.server.api import sockets
 from rexec.server.api.problems import Json, dumps, invalid
 from rexec.server.api.routing import P, S, operation, socket_route
+from rexec.server.api.strict import loads
 from rexec.server.core.services import Services
 from rexec.server.ports.records import Principal
 
@@ -39,6 +40,8 @@ _CHANGE = 'event: change\ndata: {"type": "create", "path": "/home/user/new", "is
 _FILE = ("not_found", "permission_denied", *INSIDE)
 _WRITING = (*_FILE, "disk_full")
 _BYTES = Raw("application/octet-stream", "hello\n")
+_BINARY = {"type": "string", "format": "binary"}
+_FORM = {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}
 _LISTS: Shape = inside.Folder | list[inside.Entry]
 Path = Annotated[str | None, Query(max_length=4096)]
 PathB64 = Annotated[str | None, Query(max_length=8192)]
@@ -108,7 +111,10 @@ async def archive(services: S, principal: P, reference: str, path: Path = None, 
     return await _download(services, principal, reference, "/v1/files/archive", raw, f"{_name(raw) or 'root'}.tar", {})
 
 
-@operation(router, "PUT", _FILES + "/archive", scope="files", answer=inside.Unpacked, refuses=_WRITING)
+@operation(
+    router, "PUT", _FILES + "/archive", scope="files", answer=inside.Unpacked, refuses=_WRITING,
+    takes={"application/x-tar": _BINARY},
+)  # fmt: skip
 async def unpack(
     request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None,
     user: Annotated[str | None, Query(max_length=64)] = None,
@@ -132,7 +138,10 @@ async def _upload(
     return Json({"message": "file uploaded", **entry})
 
 
-@operation(router, "PUT", _FILES, scope="files", answer=inside.Changed, refuses=_WRITING)
+@operation(
+    router, "PUT", _FILES, scope="files", answer=inside.Changed, refuses=_WRITING,
+    takes={"application/octet-stream": _BINARY},
+)  # fmt: skip
 async def upload(
     request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None,
     mode: Annotated[str | None, Query(pattern=_MODE)] = None, user: Annotated[str | None, Query(max_length=64)] = None,
@@ -141,7 +150,10 @@ async def upload(
     return await _upload(services, principal, reference, _path(path, path_b64), request.stream(), mode, user)
 
 
-@operation(router, "POST", _FILES, scope="files", answer=inside.Changed, refuses=_WRITING)
+@operation(
+    router, "POST", _FILES, scope="files", answer=inside.Changed, refuses=_WRITING,
+    takes={"multipart/form-data": _FORM, "application/json": UploadFile.model_json_schema()},
+)  # fmt: skip
 async def upload_form(
     request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None
 ) -> Response:
@@ -170,9 +182,11 @@ async def upload_form(
 
 def _from_json(body: bytes) -> tuple[str, bytes]:
     try:
-        wanted = UploadFile.model_validate_json(body)
+        wanted = UploadFile.model_validate(loads(body))
     except ValidationError as error:
         raise invalid(RequestValidationError(error.errors())) from error
+    except ValueError as error:
+        raise Invalid(f"the body is not valid JSON: {error}") from error
     return wanted.path, _content(wanted.content)
 
 

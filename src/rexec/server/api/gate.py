@@ -15,8 +15,9 @@ from prometheus_client import Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rexec.errors import Broken, Forbidden, Invalid, RateLimited, RexecError, TooLarge, Unauthenticated
+from rexec.errors import Broken, Forbidden, Invalid, RateLimited, RexecError, Unauthenticated
 from rexec.server.api import addresses, credentials
+from rexec.server.api.bodies import Bodies
 from rexec.server.api.hosts import Hosts
 from rexec.server.api.problems import answer, body_of, dumps, status_of
 from rexec.server.api.standing import Receiving, watched
@@ -32,8 +33,6 @@ _SECONDS = Histogram(
 PUBLIC = ("/health", "/ready", "/api/version", "/api/openapi.json", "/api/docs", "/metrics")
 _PUBLIC_FOLDERS = ("/api/auth/",)
 _GUARDED_FOLDERS = ("/api/", "/ws/")
-_UPLOADS = re.compile(r"/api/containers/[^/]+/files(?:/archive)?")
-_WITH_BODY = ("POST", "PUT", "PATCH")
 _NUL = re.compile(rb"%00|\x00")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -61,6 +60,7 @@ class Gate:
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self._app = app
         self._services = services
+        self._bodies = Bodies(services.settings.body_limit, services.settings.upload_limit)
         self._hosts = Hosts(services.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,7 +95,7 @@ class Gate:
             else:
                 await self._admit(services, scope, headers)
                 async with AsyncExitStack() as stack:
-                    receiving = self._bounded(services, scope, headers, receive)
+                    receiving = self._bodies.bounded(scope, receive)
                     await self._app(scope, *_ending_streams(services, state, receiving, told, stack))
         except RexecError as error:
             if status:
@@ -121,7 +121,7 @@ class Gate:
                 self._check_cookie_origin(services, scope, headers)
         else:
             await self._enter(services, scope, headers)
-        self._check_body(services, scope, headers)
+        self._bodies.check(scope, headers)
         _check_text(scope)
 
     async def _enter(self, services: Services, scope: Scope, headers: Headers) -> Principal:
@@ -164,34 +164,6 @@ class Gate:
             return
         if origin is None or not credentials.own_origin(scope, headers, origin, services.settings.public_url):
             raise Forbidden("this request must come from the server's own page", code="origin_refused")
-
-    def _check_body(self, services: Services, scope: Scope, headers: Headers) -> None:
-        if scope["method"] not in _WITH_BODY:
-            return
-        length = headers.get("content-length")
-        if length is not None and (not length.isdecimal() or int(length) > _limit(services, scope)):
-            raise TooLarge(f"the body is larger than {_limit(services, scope)} bytes")
-        carries = length not in (None, "0") or "transfer-encoding" in headers
-        if carries and not _UPLOADS.fullmatch(scope["path"]):
-            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":
-                raise Invalid("the body must be application/json", code="unsupported_media_type")
-
-    def _bounded(self, services: Services, scope: Scope, headers: Headers, receive: Receive) -> Receive:
-        """Bodies that do not say their size are counted as they come."""
-        if "content-length" in headers or scope["method"] not in _WITH_BODY:
-            return receive
-        limit, seen = _limit(services, scope), 0
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > limit:
-                raise TooLarge(f"the body is larger than {limit} bytes")
-            return message
-
-        return counted
 
     def _allowed_origin(self, services: Services, scope: Scope, headers: Headers) -> str | None:
         origin = headers.get("origin")
@@ -296,11 +268,6 @@ def _streams_events(message: Message) -> bool:
 
 def _address(services: Services, scope: Scope, headers: Headers) -> str:
     return addresses.counted(addresses.client(scope, headers, services.settings.trusted_proxies))
-
-
-def _limit(services: Services, scope: Scope) -> int:
-    uploads = _UPLOADS.fullmatch(scope["path"])
-    return services.settings.upload_limit if uploads else services.settings.body_limit
 
 
 def _check_text(scope: Scope) -> None:

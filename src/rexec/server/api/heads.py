@@ -14,6 +14,7 @@ from rexec.server.api.problems import dumps
 LONGEST = 20.0
 """Seconds from the connection, or from the first byte of a later request, to the end of the head."""
 LARGEST = 64 * 1024
+_SLOW = "request_timeout"
 
 
 class BoundedHeads(HttpToolsProtocol):
@@ -59,9 +60,11 @@ class BoundedHeads(HttpToolsProtocol):
             self._waiting = None
 
     def _late(self) -> None:
-        self._refuse(b"408 Request Timeout", f"the head of the request took longer than {self.longest:g} s")
+        self._refuse(
+            b"408 Request Timeout", f"the head of the request took longer than {self.longest:g} s", "request_timeout"
+        )
 
-    def _refuse(self, status: bytes, message: str) -> None:
+    def _refuse(self, status: bytes, message: str, code: str = "invalid_request") -> None:
         """Never in place of the answer to a request that came before on this connection."""
         in_head = self._waiting is not None
         self._head_is_there()
@@ -70,7 +73,7 @@ class BoundedHeads(HttpToolsProtocol):
         done = self.cycle is None or self.cycle.response_complete
         if done or not (in_head or self.cycle.response_started):
             request_id = secrets.token_hex(8)
-            body = dumps({"error": message, "code": "invalid_request", "request_id": request_id})
+            body = dumps({"error": message, "code": code, "request_id": request_id})
             self.transport.write(
                 b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
                 b"connection: close\r\n\r\n%b" % (status, len(body), request_id.encode(), body)

@@ -29,11 +29,15 @@ _STATUSES: Mapping[type[RexecError], int] = {
 }
 _BY_CODE = {
     "method_not_allowed": 405,
+    "request_timeout": 408,
     "unsupported_media_type": 415,
     "range_not_satisfiable": 416,
     "guest_protocol": 502,
     "connection_refused": 502,
 }
+
+_AWAY, _SOON = 503, 5
+"""The status that always says when to try again, and the seconds where nobody knows better."""
 
 
 def status_of(error: RexecError) -> int:
@@ -60,14 +64,14 @@ class Json(Response):
 
 
 def answer(error: RexecError, request_id: str, headers: Mapping[str, str] | None = None) -> Json:
-    headers = dict(headers or {})
-    if "retry_after" in error.extras:
-        headers["Retry-After"] = str(error.extras["retry_after"])
+    headers, status = dict(headers or {}), status_of(error)
+    if "retry_after" in error.extras or status == _AWAY:
+        headers["Retry-After"] = str(error.extras.get("retry_after", _SOON))
     if isinstance(error, errors.RateLimited) and "limit" in error.extras:
         headers |= {"X-RateLimit-Limit": str(error.extras["limit"]), "X-RateLimit-Remaining": "0"}
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    return Json(body_of(error, request_id), status_of(error), headers)
+    return Json(body_of(error, request_id), status, headers)
 
 
 def invalid(error: RequestValidationError) -> errors.Invalid:

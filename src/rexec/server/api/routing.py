@@ -53,10 +53,12 @@ P = Annotated[Principal, Depends(principal_of)]
 def operation(
     router: APIRouter, method: str, path: str, *, scope: str | None, answer: Shape | Mapping[int, Shape],
     refuses: Sequence[str] = (), creates: bool = False, judge: Callable[..., None] | None = None,
+    takes: Mapping[str, Any] | None = None,
 ) -> Callable[[Endpoint], Endpoint]:  # fmt: skip
     """Register an endpoint. `scope` None: public. `answer`: the model of its 200, or models by status. `refuses`: the
     codes (`rexec.answers.refusals`) it may give besides those of its kind. `creates`: takes an `Idempotency-Key`.
-    `judge` sees the arguments before the scope is looked at: what can never work is 400 for everybody."""
+    `judge` sees the arguments before the scope is looked at: what can never work is 400 for everybody. `takes`: the
+    schemas, by media type, of a body that the endpoint reads itself."""
 
     def register(endpoint: Endpoint) -> Endpoint:
         @functools.wraps(endpoint)
@@ -69,7 +71,10 @@ def operation(
 
         answers = answer if isinstance(answer, Mapping) else {200: answer}
         codes = [*_of_its_kind(method, path, scope, creates=creates), *refuses]
-        extra = {"x-scope": scope, "x-idempotent": creates, "x-rate": _rate(path, scope, creates)}
+        extra: dict[str, Any] = {"x-scope": scope, "x-idempotent": creates, "x-rate": _rate(path, scope, creates)}
+        if takes is not None:
+            content = {media: {"schema": schema} for media, schema in takes.items()}
+            extra["requestBody"] = {"required": True, "content": content}
         router.add_api_route(
             path, checked, methods=[method], openapi_extra=extra, response_model=None, status_code=next(iter(answers)),
             responses={**refusals.described(codes), **{status: _told(shape) for status, shape in answers.items()}},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -13,6 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from rexec.errors import RexecError
 from rexec.server.api.credentials import offered, select
 from rexec.server.api.problems import dumps, status_of
+from rexec.server.api.strict import loads
 
 GONE = (WebSocketDisconnect, RuntimeError, OSError)
 """What sending to a client that has left raises."""
@@ -42,10 +42,10 @@ async def fail(socket: WebSocket, error: RexecError) -> None:
 
 
 def parsed(text: str) -> dict[str, Any] | None:
-    """A JSON object with a `type`, or None."""
+    """A JSON object with a `type`, or None; one that gives a key twice is none."""
     try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
+        message = loads(text)
+    except ValueError:
         return None
     return message if isinstance(message, dict) and isinstance(message.get("type"), str) else None
 

@@ -274,5 +274,22 @@ class Sweep:
                     await tx.counters.trim(now)
                     await tx.sessions.trim(now - timedelta(days=self._settings.event_days))
                     await tx.containers.purge(now - timedelta(seconds=self._settings.error_seconds))
-                    tx.after_commit("work")
+                await self._remove_broken()
             await asyncio.sleep(_TRIM_EVERY)
+
+    async def _remove_broken(self) -> None:
+        """What has been in `error` too long goes as if its owner had deleted it."""
+        now = self._clock()
+        async with self._database.reading() as tx:
+            rows = await tx.containers.broken(now - timedelta(seconds=self._settings.error_seconds), _BATCH)
+        for row in rows:
+            await self._remove(row)
+
+    async def _remove(self, row: ContainerRow) -> None:
+        now = self._clock()
+        async with self._database.transaction() as tx:
+            await tx.users.lock(row.user_id)
+            gone = await tx.containers.update(row, deleted_at=now, target=Target.DELETED, attempts=0)
+            if gone is not None:
+                await tell(tx, gone, "container_deleted", describe(gone, now), now)
+                tx.after_commit("work")

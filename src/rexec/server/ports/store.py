@@ -84,8 +84,10 @@ class Containers(Protocol):
         """Every row, deleted-but-present ones too, that this engine may hold an object for."""
 
     async def purge(self, before: datetime) -> int:
-        """Forget rows in status `deleted` whose `deleted_at` is before, and mark rows in `error` settled before as
-        deleted (target and `deleted_at`)."""
+        """Forget rows in status `deleted` whose `deleted_at` is before."""
+
+    async def broken(self, before: datetime, limit: int) -> list[ContainerRow]:
+        """Living ones in `error`, settled before."""
 
     async def list(self, wanted: ContainerFilter) -> list[ContainerRow]: ...
 

@@ -171,13 +171,11 @@ class SqlContainers:
 
     async def purge(self, before: datetime) -> int:
         gone = delete(table).where(table.c.status == Status.DELETED, table.c.deleted_at < before)
+        return (await self._connection.execute(gone)).rowcount
+
+    async def broken(self, before: datetime, limit: int) -> list[ContainerRow]:
         old = _LIVING & (table.c.status == Status.ERROR) & (table.c.settled_at < before)
-        ended = (
-            update(table)
-            .where(old)
-            .values(target=Target.DELETED, deleted_at=table.c.settled_at, version=table.c.version + 1)
-        )
-        return (await self._connection.execute(gone)).rowcount + (await self._connection.execute(ended)).rowcount
+        return await self._all(select(table).where(old).order_by(table.c.settled_at).limit(limit))
 
     async def _all(self, query: Select[Any], values: Mapping[str, Any] | None = None) -> list[ContainerRow]:
         return [_row(found) for found in await self._connection.execute(query, values)]
