@@ -79,6 +79,7 @@ async def test_every_action_answers_as_the_table_says(line: dict[str, str], tmp_
                 with pytest.raises(Conflict):
                     await getattr(w.containers, verb)(w.owner, row.id, PATIENCE)
                 await w.gates.open("start", "stop")
+                await w.until(row.id, "running", "paused", "stopped", "error")
                 continue
             await act(w, verb, row)
             way = [status.strip() for status in line[verb].removeprefix("200,").split("→")]
