@@ -263,6 +263,7 @@ class DockerEngine:
             size_bytes=_layer_size(host, spec.limits, int(answer.get("Size") or 0)),
             volumes=volumes,
             dns=self._network.rules.resolvers,
+            local_logs=host.local_logs,
             builder=builder,
         )
         await self._create_or_adopt(spec, objects.creation(blueprint))

@@ -78,8 +78,7 @@ class Images:
             raise _pull_error(reference.familiar, error.message) from error
 
     async def import_root(self, archive: Path, ref: str, changes: Sequence[str]) -> None:
-        repository, _, tag = ref.rpartition(":")
-        params = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": "\n".join(changes)}
+        params = {"fromSrc": "-", "repo": ref, "changes": "\n".join(changes)}
         body = _chunks(archive)
         async with self._client.stream(
             "POST", "images/create", params=params, body=body, timeout=_IMPORT_TIMEOUT

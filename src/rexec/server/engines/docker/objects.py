@@ -33,6 +33,7 @@ CAPABILITIES = (
     "SYS_PTRACE",
 )
 LOG = {"Type": "local", "Config": {"max-size": "1m", "max-file": "1", "compress": "false", "mode": "non-blocking"}}
+_PLAIN_LOG = {"Type": "k8s-file", "Config": {"max-size": "1m"}}
 STOP_SIGNAL = "SIGTERM"
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
@@ -83,6 +84,8 @@ class Blueprint:
     dns: tuple[str, ...] = ()
     builder: str | None = None
     """Set on the container of a build."""
+    local_logs: bool = True
+    """Whether the engine has Docker's log driver `local`; Podman does not."""
 
 
 def object_name(engine_key: str) -> str:
@@ -126,7 +129,7 @@ def _host_config(blueprint: Blueprint) -> dict[str, Any]:
         "CapDrop": ["ALL"],
         "CapAdd": list(CAPABILITIES),
         "SecurityOpt": ["no-new-privileges"],
-        "LogConfig": LOG,
+        "LogConfig": LOG if blueprint.local_logs else _PLAIN_LOG,
         "RestartPolicy": {"Name": "no"},
         "Init": False,
         "NetworkMode": blueprint.network,

@@ -38,6 +38,7 @@ class Host:
     counts_image: bool
     driver: str
     degraded: tuple[str, ...]
+    local_logs: bool = True
 
 
 async def probe(client: Client, info: dict[str, Any], installation: str) -> Host:
@@ -59,7 +60,14 @@ async def probe(client: Client, info: dict[str, Any], installation: str) -> Host
         degraded.append(f"disk limits are not enforced: the storage driver {driver} cannot ({why})")
     if enforced.memory and not info.get("SwapLimit") and await _swap_here(client):
         degraded.append("memory limits do not count swap: the engine's kernel has no swap accounting")
-    return Host(enforced, counts_image=driver in _COUNTS_IMAGE, driver=driver, degraded=tuple(degraded))
+    drivers = (info.get("Plugins") or {}).get("Log") or ["local"]
+    return Host(
+        enforced,
+        counts_image=driver in _COUNTS_IMAGE,
+        driver=driver,
+        degraded=tuple(degraded),
+        local_logs="local" in drivers,
+    )
 
 
 async def shares_files(client: Client, info: dict[str, Any], directory: Path, installation: str) -> bool:

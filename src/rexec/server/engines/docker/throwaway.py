@@ -39,7 +39,8 @@ async def throwaway(client: Client, installation: str, host_config: dict[str, An
 
 
 async def _import_empty(client: Client) -> None:
-    params = {"fromSrc": "-", "repo": _EMPTY.rpartition(":")[0], "tag": _EMPTY.rpartition(":")[2]}
+    # In one piece, since Podman does not look at `tag`.
+    params = {"fromSrc": "-", "repo": _EMPTY}
     body = packed("rexec", b"")
     async with client.stream("POST", "images/create", params=params, body=body, timeout=60) as response:
         await response.read()
