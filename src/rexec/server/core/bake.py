@@ -61,7 +61,7 @@ dnf clean all
 """,
 }
 _ENVIRONMENT = {
-    "HOME": "/root", "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive",
+    "HOME": "/root", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 }  # fmt: skip
 
