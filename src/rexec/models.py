@@ -164,6 +164,12 @@ class RunCommand(Body):
         default=60, validation_alias=AliasChoices("timeout", "timeout_seconds")
     )
     stdin: str = ""
+    detach: bool = False
+    """Let it go on by itself: `/processes` has it. Then there is no time limit but one that is asked for."""
+
+    def allowed(self, otherwise: float) -> float:
+        """The time it may take where one was asked for."""
+        return float(self.timeout) if "timeout" in self.model_fields_set else otherwise
 
     @property
     def argv(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from typing import Any
 
 import pytest
 import websockets
@@ -128,3 +129,77 @@ async def test_a_flood_moves_no_memory_of_the_server(served: Served) -> None:
         await asyncio.sleep(3)
         assert served.resident_mib() - before < 16
         await socket.send(b"\x03")
+
+
+async def test_a_plain_shell_keeps_the_path_it_was_given(api: Api) -> None:
+    path = "/opt/tool/bin:/usr/bin:/bin"
+    async with (
+        api.container(environment={"PATH": path}) as container,
+        api.connect(f"/ws/terminal/{container['id']}", subprotocols=["rexec.v2"]) as socket,
+    ):
+        terminal = V2(socket)
+        await socket.send(b"echo =$PATH=\n")
+        await terminal.until(f"={path}=".encode(), timeout=60)
+
+
+async def test_terminals_are_listed_limited_and_closed(api: Api) -> None:
+    async with api.container() as container:
+        at, listed = f"/ws/terminal/{container['id']}", f"/api/containers/{container['id']}/terminals"
+        opened = [await api.connect(f"{at}?newSession=true", subprotocols=["rexec.v2"]) for _ in range(20)]
+        terminals = [V2(socket) for socket in opened]
+        named = {(await terminal.control("ready", timeout=60))["terminal"]: terminal for terminal in terminals}
+        names = set(named)
+        assert names == {"main", *(f"main-{number}" for number in range(2, 21))}
+        async with api.connect(f"{at}?newSession=true", subprotocols=["rexec.v2"]) as socket:
+            refused = await V2(socket).control("error", timeout=60)
+            assert refused["code"] == "too_many_terminals"
+            await socket.wait_closed()
+            assert socket.close_code == 4429
+        shown = (await api.http.get(listed)).json()["terminals"]
+        assert {terminal["name"] for terminal in shown if terminal["attached"] == 1} == names
+        gone = await api.http.delete(f"{listed}/main-20")
+        assert gone.status_code == 200, gone.text
+        end = await named["main-20"].control("exit", timeout=60)
+        assert end["reason"] == "closed"
+        assert (await api.http.delete(f"{listed}/nobody")).status_code == 404
+        for socket in opened:
+            await socket.close()
+
+
+async def test_a_viewer_sees_and_may_not_type(api: Api) -> None:
+    async with api.container() as container:
+        at = f"/ws/terminal/{container['id']}?id=seen"
+        async with (
+            api.connect(f"{at}&cols=90&rows=30", subprotocols=["rexec.v2"]) as editing,
+            api.connect(f"{at}&cols=20&rows=10&role=viewer", subprotocols=["rexec.v2"]) as viewing,
+        ):
+            editor, viewer = V2(editing), V2(viewing)
+            await editor.control("ready", timeout=60)
+            assert (await viewer.control("ready", timeout=60))["role"] == "viewer"
+            await viewing.send(b"touch /tmp/typed\n")
+            assert (await viewer.control("error", timeout=60))["code"] == "viewer"
+            await editing.send(b"ls /tmp/typed; stty size\n")
+            await viewer.until(b"No such file", timeout=60)
+            await viewer.until(b"30 90", timeout=60)
+
+
+async def test_v1_says_where_its_output_goes_on(api: Api) -> None:
+    """Bytes that are no UTF-8 included: `next` is the `since` of one who comes back."""
+    async with api.container() as container:
+        at, text = f"/ws/terminal/{container['id']}?id=v1", ""
+        said: dict[str, Any] = {}
+        async with api.connect(at, subprotocols=["rexec.v1"]) as socket, asyncio.timeout(60):
+            epoch = json.loads(await socket.recv())["epoch"]
+            await socket.send(b"printf 'be\\377gi\\303n\\n'; sleep 1; echo mid''dle; sleep 1; echo the-en''d\n")
+            while "n\r\n" not in text:
+                said = json.loads(await socket.recv())
+                text += said["data"] if said["type"] == "output" else ""
+        async with (
+            api.connect(f"{at}&epoch={epoch}&since={said['next']}", subprotocols=["rexec.v1"]) as socket,
+            asyncio.timeout(60),
+        ):
+            while "the-end" not in text:
+                said = json.loads(await socket.recv())
+                text += said["data"] if said["type"] == "output" else ""
+        assert text.count("be\ufffdgi\ufffdn") == 1
+        assert text.count("middle") == 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
+import websockets
 from websockets.asyncio.client import ClientConnection
 
 
@@ -30,7 +32,8 @@ class V2:
         self.output += frame
         if not self._uncounted:
             self.offset += len(frame)
-            await self.socket.send(json.dumps({"type": "ack", "offset": self.offset}))
+            with suppress(websockets.ConnectionClosed):
+                await self.socket.send(json.dumps({"type": "ack", "offset": self.offset}))
         self._uncounted = False
 
     async def until(self, text: bytes, timeout: float = 60) -> None:

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"rexec-guest/internal/background"
 	"rexec-guest/internal/exec"
 	"rexec-guest/internal/fault"
 	"rexec-guest/internal/http1"
@@ -48,7 +49,7 @@ func (a *API) listProcesses(x *http1.Exchange, _ []string) error {
 }
 
 func (a *API) startProcess(x *http1.Exchange, _ []string) error {
-	request := &exec.Request{}
+	request := &background.Request{}
 	if err := x.Decode(request, maxCommand); err != nil {
 		return err
 	}

@@ -256,6 +256,20 @@ func TestAStreamWithUnreadInputEndsWithItsServer(t *testing.T) {
 	})
 }
 
+func TestAProcessIsStartedOnceByItsID(t *testing.T) {
+	s := serve(t)
+	request := object{"argv": []string{"sleep", "300"}, "id": "chosen_1"}
+	first := s.post("/v1/processes", request)
+	again := s.post("/v1/processes", request)
+	if first.status != 201 || first.json(t)["id"] != "chosen_1" || again.json(t)["pid"] != first.json(t)["pid"] {
+		t.Errorf("%s %s", first.body, again.body)
+	}
+	if a := s.post("/v1/processes", object{"argv": []string{"true"}, "id": "../x"}); a.code(t) != "bad_request" {
+		t.Errorf("%s", a.body)
+	}
+	s.call("DELETE", "/v1/processes/chosen_1", nil)
+}
+
 func TestProcesses(t *testing.T) {
 	s := serve(t)
 	a := s.post("/v1/processes", object{"argv": []string{"sh", "-c", "echo out; echo err >&2; sleep 300"}})

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"os"
+	"regexp"
 	"sort"
 	"sync"
 	"syscall"
@@ -64,27 +65,50 @@ type Table struct {
 // NewTable makes an empty table.
 func NewTable() *Table { return &Table{known: map[string]*Process{}} }
 
+// Request is the body of `POST /v1/processes`. Who chooses the id may ask again: the process of that id is found, not
+// started a second time.
+type Request struct {
+	exec.Request
+	ID string `json:"id"`
+}
+
+var validID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
 // Start runs a command and returns at once.
-func (table *Table) Start(request *exec.Request) (*Process, error) {
+func (table *Table) Start(request *Request) (*Process, error) {
+	id := request.ID
+	if id == "" {
+		id = random()
+	}
+	if !validID.MatchString(id) {
+		return nil, fault.BadRequest("no such id: %q", id)
+	}
 	table.lock.Lock()
 	defer table.lock.Unlock()
+	if known := table.known[id]; known != nil {
+		return known, nil
+	}
 	if table.prune() >= mostRunning {
 		return nil, fault.New(429, "too_many_processes", "%d processes run already", mostRunning)
 	}
-	running, err := exec.Start(request)
+	running, err := exec.Start(&request.Request)
 	if err != nil {
 		return nil, err
 	}
-	var id [8]byte
-	_, _ = rand.Read(id[:])
 	ctx, stop := context.WithCancel(context.Background())
 	p := &Process{
-		id: hex.EncodeToString(id[:]), argv: request.Argv, user: running.User, cwd: running.Dir, started: time.Now(),
+		id: id, argv: request.Argv, user: running.User, cwd: running.Dir, started: time.Now(),
 		running: running, stdout: ring.New(ringSize), stderr: ring.New(ringSize), ended: make(chan struct{}), stop: stop,
 	}
 	table.known[p.id] = p
-	go p.follow(ctx, request)
+	go p.follow(ctx, &request.Request)
 	return p, nil
+}
+
+func random() string {
+	var bytes [8]byte
+	_, _ = rand.Read(bytes[:])
+	return hex.EncodeToString(bytes[:])
 }
 
 // follow keeps the output until the end.

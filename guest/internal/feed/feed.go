@@ -40,6 +40,18 @@ func (f *Feed) Put(data []byte, left func() bool, every time.Duration) bool {
 	return true
 }
 
+// Offer takes the bytes if there is room for them now.
+func (f *Feed) Offer(data []byte) bool {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	if f.ended || f.aborted || f.full(len(data)) {
+		return false
+	}
+	f.data = append(f.data, data...)
+	f.changed.Broadcast()
+	return true
+}
+
 func (f *Feed) full(more int) bool {
 	return len(f.data) > 0 && len(f.data)+more > f.limit && !f.ended && !f.aborted
 }

@@ -26,6 +26,7 @@ type attachment struct {
 	next     int64     // the next byte to send
 	acked    int64     // up to here the other side has it
 	stalled  time.Time // at its window since
+	pasting  bool      // its input waits for the shell to read, and what it acknowledges waits behind that
 	ignored  bool      // an editor that was waited for too long
 	resized  bool
 	restore  bool // modes must be restored before the next byte
@@ -44,6 +45,7 @@ type attachMessage struct {
 	Cwd          string            `json:"cwd"`
 	Shell        map[string]any    `json:"shell"`
 	MaxTerminals int               `json:"max_terminals"`
+	IdleSeconds  int64             `json:"idle_seconds"`
 	Create       *bool             `json:"create"`
 	Size
 }
@@ -137,6 +139,8 @@ func (a *attachment) join(message *attachMessage, created bool) readyMessage {
 	a.acked = a.next
 	t.attached[a] = struct{}{}
 	t.used = time.Now()
+	t.life = time.Duration(message.IdleSeconds) * time.Second
+	t.age()
 	t.fit()
 	a.resized = false
 	if !resumed && t.modes.Alternate() {
@@ -160,6 +164,7 @@ func (a *attachment) leave() {
 	t.used = time.Now()
 	t.fit()
 	t.nudge()
+	t.age()
 }
 
 func (t *Terminal) nudge() {
@@ -211,10 +216,24 @@ func (a *attachment) listen() {
 }
 
 func (a *attachment) typed(data []byte) {
+	t := a.terminal
+	t.lock.Lock()
+	t.used = time.Now()
+	t.lock.Unlock()
+	if t.input.Offer(data) {
+		return
+	}
+	a.paste(true)
+	defer a.paste(false)
+	t.input.Put(data, func() bool { return frames.Left(a.conn) }, frames.Blink)
+}
+
+// paste keeps a shell that must write before it reads on from waiting for an acknowledgement that waits behind its input.
+func (a *attachment) paste(waits bool) {
 	a.terminal.lock.Lock()
-	a.terminal.used = time.Now()
-	a.terminal.lock.Unlock()
-	a.terminal.input.Put(data, func() bool { return frames.Left(a.conn) }, frames.Blink)
+	defer a.terminal.lock.Unlock()
+	a.pasting, a.stalled = waits, time.Time{}
+	a.terminal.nudge()
 }
 
 func (a *attachment) control(payload []byte) {

@@ -89,7 +89,7 @@ func (table *Table) Close(name string) error {
 	if t == nil {
 		return fault.NotFound("no terminal %q", name)
 	}
-	t.hangup()
+	t.hangup("closed")
 	return nil
 }
 
@@ -98,7 +98,7 @@ func (table *Table) HangUp() {
 	table.lock.Lock()
 	defer table.lock.Unlock()
 	for _, t := range table.named {
-		t.hangup()
+		t.hangup("closed")
 	}
 }
 

@@ -26,6 +26,7 @@ const (
 	hangUp     = 2 * time.Second
 	lingering  = 100 * time.Millisecond
 	redrawing  = 60 * time.Millisecond
+	redrawn    = 2 * time.Second
 	screenTail = 64 << 10
 	inputLimit = 256 << 10
 )
@@ -48,7 +49,10 @@ type Terminal struct {
 	size      Size
 	redraw    *time.Timer
 	used      time.Time
-	closing   bool
+	heard     time.Time     // of the shell
+	life      time.Duration // of a silent shell that nobody is attached to; 0 is for ever
+	aging     *time.Timer
+	closing   string // the reason
 	end       *End
 	oomBefore int64
 }
@@ -144,6 +148,7 @@ func (t *Terminal) output(data []byte) {
 	}
 	t.lock.Lock()
 	defer t.lock.Unlock()
+	t.heard = time.Now()
 	t.modes.Feed(data, t.ring.End())
 	t.ring.Write(data)
 	for a := range t.attached {
@@ -176,7 +181,7 @@ func (t *Terminal) slowest(now time.Time) time.Duration {
 	defer t.lock.Unlock()
 	wait := time.Duration(0)
 	for a := range t.attached {
-		if !a.editor || a.ignored || t.ring.End()-a.acked < window {
+		if !a.editor || a.ignored || t.ring.End()-a.acked < a.ahead() {
 			continue
 		}
 		if a.stalled.IsZero() {
@@ -194,13 +199,21 @@ func (t *Terminal) slowest(now time.Time) time.Duration {
 	return wait
 }
 
+// ahead is how far the shell may be ahead of an editor: farther while what the editor acknowledges waits behind its input.
+func (a *attachment) ahead() int64 {
+	if a.pasting {
+		return ringSize - window
+	}
+	return window
+}
+
 func (t *Terminal) finish() {
 	t.lock.Lock()
 	defer t.lock.Unlock()
 	end := &End{Code: t.child.Code(), Reason: "exited"}
 	switch {
-	case t.closing:
-		end.Reason = "closed"
+	case t.closing != "":
+		end.Reason = t.closing
 	case t.child.Status().Signaled():
 		end.Reason = "signaled"
 		if t.child.Status().Signal() == syscall.SIGKILL && t.oomBefore >= 0 && cgroup.OOMKills() > t.oomBefore {
@@ -208,8 +221,10 @@ func (t *Terminal) finish() {
 		}
 	}
 	t.end = end
-	if t.redraw != nil {
-		t.redraw.Stop()
+	for _, timer := range []*time.Timer{t.redraw, t.aging} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 	t.input.Abort()
 	_ = t.tty.Close()
@@ -226,9 +241,11 @@ func (t *Terminal) ended() *End {
 }
 
 // hangup ends the shell: politely, and after a while with all that descends from it.
-func (t *Terminal) hangup() {
+func (t *Terminal) hangup(reason string) {
 	t.lock.Lock()
-	t.closing = true
+	if t.closing == "" {
+		t.closing = reason
+	}
 	t.lock.Unlock()
 	_ = t.child.Signal(syscall.SIGHUP, true)
 	_ = t.child.Signal(syscall.SIGCONT, true)
@@ -279,12 +296,44 @@ func (t *Terminal) forceRedraw() {
 	if t.redraw != nil {
 		t.redraw.Stop()
 	}
-	t.redraw = time.AfterFunc(redrawing, func() {
+	began, from := time.Now(), t.ring.End()
+	var back *time.Timer
+	back = time.AfterFunc(redrawing, func() {
 		t.lock.Lock()
 		defer t.lock.Unlock()
-		if t.end == nil {
-			_ = pty.Resize(t.tty, t.size.Cols, t.size.Rows)
+		if t.end != nil || t.redraw != back {
+			return
 		}
+		if t.ring.End() == from && time.Since(began) < redrawn {
+			back.Reset(redrawing)
+			return
+		}
+		_ = pty.Resize(t.tty, t.size.Cols, t.size.Rows)
+	})
+	t.redraw = back
+}
+
+// age ends the terminal when nobody was attached to it, and it said nothing, for as long as it may live so.
+func (t *Terminal) age() {
+	if t.aging != nil {
+		t.aging.Stop()
+	}
+	if t.life <= 0 || len(t.attached) > 0 || t.end != nil {
+		return
+	}
+	last := t.used
+	if t.heard.After(last) {
+		last = t.heard
+	}
+	left := t.life - time.Since(last)
+	if left <= 0 {
+		go t.hangup("idle")
+		return
+	}
+	t.aging = time.AfterFunc(left, func() {
+		t.lock.Lock()
+		defer t.lock.Unlock()
+		t.age()
 	})
 }
 

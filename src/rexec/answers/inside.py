@@ -52,11 +52,11 @@ class Late(Result):
 
 class Process(Answer):
     example: ClassVar[Any] = {
-        "id": "1", "pid": 42, "argv": ["sleep", "3600"], "user": "root", "cwd": "/home/user", "started_at": _AT,
-        "running": True, "stdout_offset": 0, "stderr_offset": 0,
+        "id": "9f86d081884c7d65", "pid": 42, "argv": ["sleep", "3600"], "user": "root", "cwd": "/home/user",
+        "started_at": _AT, "running": True, "stdout_offset": 0, "stderr_offset": 0,
     }  # fmt: skip
 
-    id: str | int
+    id: str
     pid: int
     argv: list[str]
     user: str

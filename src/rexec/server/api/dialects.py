@@ -25,20 +25,20 @@ class Dialect(ABC):
     def __init__(self, socket: WebSocket) -> None:
         self.socket = socket
         self.exited = False
-        self._uncounted = 0
+        self._restoring = False
 
     async def frame(self, frame: Frame) -> int | None:
         """Pass one frame of the guest on; the offset to acknowledge to it, if it is for us to do."""
         if frame.kind == "o":
-            counted = not self._uncounted
-            self._uncounted = 0
+            counted = not self._restoring
+            self._restoring = False
             await self.output(frame.payload, frame.offset or 0, counted=counted)
             return (frame.offset or 0) + len(frame.payload) if counted and self.acknowledges else None
         if frame.kind == "c":
             message = frame.control()
             kind = message.get("type")
             if kind == "restore":
-                self._uncounted = 1
+                self._restoring = True
             elif kind == "exit":
                 self.exited = True
             await self.control(str(kind), message)
@@ -82,13 +82,26 @@ class JsonDialect(Dialect):
         super().__init__(socket)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = 0
+        self._next = 0
 
     async def output(self, data: bytes, offset: int, *, counted: bool) -> None:
-        text = self._decoder.decode(data)
-        begun = offset - self._held if counted else offset
+        if not counted:
+            restored = {"data": data.decode(errors="replace"), "offset": offset, "next": offset, "restore": True}
+            await sockets.say(self.socket, {"type": "output", **restored})
+            return
+        text, begun = self._decoder.decode(data), offset - self._held
         self._held = len(self._decoder.getstate()[0])
+        self._next = offset + len(data) - self._held
         if text:
-            await sockets.say(self.socket, {"type": "output", "data": text, "offset": begun})
+            await sockets.say(self.socket, {"type": "output", "data": text, "offset": begun, "next": self._next})
+
+    async def _flush(self) -> None:
+        """The beginning of a character that never came to its end."""
+        text, begun = self._decoder.decode(b"", final=True), self._next
+        if text:
+            end = begun + self._held
+            self._held = 0
+            await sockets.say(self.socket, {"type": "output", "data": text, "offset": begun, "next": end})
 
     async def control(self, kind: str, message: dict[str, Any]) -> None:
         if kind == "ready":
@@ -98,6 +111,8 @@ class JsonDialect(Dialect):
             self._held = 0
             await sockets.say(self.socket, message)
         elif kind in ("error", "exit", "resized"):
+            if kind == "exit":
+                await self._flush()
             await sockets.say(self.socket, {**message, "data": message.get("error") or message.get("reason") or ""})
 
     async def _connected(self, message: dict[str, Any]) -> None:

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import hashlib
+import secrets
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, WebSocket
+from fastapi import APIRouter, Path, Query, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from rexec.answers import inside
 from rexec.answers.answer import Raw, Shape
 from rexec.answers.refusals import INSIDE, Problem
-from rexec.errors import Invalid, RexecError
+from rexec.errors import Invalid, RexecError, Unavailable
 from rexec.models import RunCommand, SignalProcess, StartProcess
 from rexec.server.api import sockets
 from rexec.server.api.idempotent import once
 from rexec.server.api.leaving import while_connected
 from rexec.server.api.problems import Json, dumps, invalid
 from rexec.server.api.routing import P, S, operation, socket_route
-from rexec.server.core.inside import MAX_OUTPUT
+from rexec.server.core.services import Services
 from rexec.server.ports.guest import Frame, Stream
-from rexec.server.ports.records import ExecResult
+from rexec.server.ports.records import ContainerRow, ExecResult, Principal
 
 router = APIRouter(tags=["exec"])
 _EXEC = "/api/containers/{reference}/exec"
 _PROCESSES = "/api/containers/{reference}/processes"
+ProcessId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,64}$")]
 _STREAMS = {"o": "stdout", "e": "stderr"}
 _LATE: Shape = inside.Late | Problem
 _PROCESS = ("not_found", *INSIDE)
@@ -82,9 +88,14 @@ def _whole(data: bytes) -> bytes:
     return data
 
 
-@operation(router, "POST", _EXEC, scope="exec", answer={200: inside.Result, 504: _LATE}, refuses=INSIDE)
+@operation(
+    router, "POST", _EXEC, scope="exec", answer={200: inside.Result, 201: inside.Process, 504: _LATE},
+    refuses=("in_progress", *INSIDE),
+)  # fmt: skip
 async def run(request: Request, services: S, principal: P, reference: str, body: RunCommand) -> Response:
-    """Run a command and wait for its end."""
+    """Run a command and wait for its end; with `detach` start it and answer 201 with its process."""
+    if body.detach:
+        return await _detached(request, services, principal, reference, body, body.allowed(0))
     async with while_connected(request):
         result = await services.inside.exec(principal, reference, **wanted(body), stdin=body.stdin.encode())
     shown = _shown(result)
@@ -97,26 +108,41 @@ async def run(request: Request, services: S, principal: P, reference: str, body:
 @operation(router, "POST", _EXEC + "/stream", scope="exec", answer=_STREAMED, refuses=INSIDE)
 async def run_stream(services: S, principal: P, reference: str, body: RunCommand) -> Response:
     """Run a command; its output comes as server-sent events while it runs."""
+    stack = AsyncExitStack()
     opening = services.inside.exec_stream(principal, reference, **wanted(body))
-    stream = await opening.__aenter__()
+    return Followed(_events(await stack.enter_async_context(opening), body.stdin.encode()), stack)
 
-    async def tell() -> AsyncIterator[dict[str, str]]:
-        error: BaseException | None = None
-        try:
-            await _send_input(stream, body.stdin.encode())
-            await stream.close_input()
-            while (frame := await stream.receive()) is not None:
-                kind, data = _told(frame)
-                yield {"event": kind, "data": dumps(data).decode()}
-        except RexecError as problem:
-            yield {"event": "error", "data": dumps({"error": problem.message, "code": problem.code}).decode()}
-        except BaseException as problem:
-            error = problem
-            raise
-        finally:
-            await opening.__aexit__(type(error) if error else None, error, None)
 
-    return EventSourceResponse(tell(), ping=15, headers={"X-Accel-Buffering": "no"})
+class Followed(EventSourceResponse):
+    """Events of something that is closed with them, also when nobody ever asked for the first."""
+
+    def __init__(self, events: AsyncIterator[dict[str, str]], closing: AsyncExitStack) -> None:
+        super().__init__(events, ping=15, headers={"X-Accel-Buffering": "no"})
+        self._closing = closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._closing:
+            await super().__call__(scope, receive, send)
+
+
+async def _events(stream: Stream, given: bytes) -> AsyncIterator[dict[str, str]]:
+    feeding = asyncio.create_task(_feed(stream, given))
+    try:
+        while (frame := await stream.receive()) is not None:
+            kind, data = _told(frame)
+            yield {"event": kind, "data": dumps(data).decode()}
+    except RexecError as problem:
+        yield {"event": "error", "data": dumps({"error": problem.message, "code": problem.code}).decode()}
+    finally:
+        feeding.cancel()
+        await asyncio.wait([feeding])
+
+
+async def _feed(stream: Stream, given: bytes) -> None:
+    """A command may write before it reads on, and end before it has read all: that is told by what it sends."""
+    with suppress(Unavailable):
+        await _send_input(stream, given)
+        await stream.close_input()
 
 
 @socket_route(router, _EXEC + "/stream", scope="exec")
@@ -125,22 +151,35 @@ async def run_socket(socket: WebSocket, services: S, principal: P, reference: st
     await services.containers.running(principal, reference)
     await sockets.accept(socket)
     try:
-        start = sockets.parsed(await socket.receive_text())
-        if start is None or start.pop("type") != "start":
-            raise Invalid("the first message must be start {command, …}")
-        tty = start.pop("tty", None)
-        size = _size(tty) if tty is not None else None
-        body = _validated(start)
-        async with services.inside.exec_stream(principal, reference, tty=size, **wanted(body)) as stream:
-            await _send_input(stream, body.stdin.encode())
-            # The input's end does not end the command: only its exit, or the client's leaving, does.
-            await sockets.first_of(_outgoing(socket, stream), _incoming(socket, stream))
+        await _run(socket, services, principal, reference)
         await sockets.close(socket)
     except RexecError as error:
-        await sockets.say(socket, {"type": "error", "error": error.message, "code": error.code})
+        with suppress(*sockets.GONE):
+            await sockets.say(socket, {"type": "error", "error": error.message, "code": error.code})
         await sockets.fail(socket, error)
     except sockets.GONE:
         return
+    except asyncio.CancelledError:
+        await sockets.close(socket, sockets.DRAINING, "the server is draining: run it again")
+        raise
+
+
+async def _run(socket: WebSocket, services: Services, principal: Principal, reference: str) -> None:
+    first = await socket.receive()
+    if first["type"] == "websocket.disconnect":
+        return
+    start = sockets.parsed(first.get("text") or "")
+    if start is None or start.pop("type") != "start":
+        raise Invalid("the first message must be start {command, …}")
+    tty = start.pop("tty", None)
+    size = _size(tty) if tty is not None else None
+    body = _validated(start)
+    async with services.inside.exec_stream(principal, reference, tty=size, **wanted(body)) as stream:
+        # The input's end does not end the command: only its exit, or the client's leaving, does.
+        await sockets.first_of(
+            _outgoing(socket, stream),
+            _incoming(socket, stream, body.stdin.encode()),
+        )
 
 
 async def _outgoing(socket: WebSocket, stream: Stream) -> None:
@@ -149,29 +188,34 @@ async def _outgoing(socket: WebSocket, stream: Stream) -> None:
         await sockets.say(socket, {"type": kind, **data})
 
 
-async def _incoming(socket: WebSocket, stream: Stream) -> None:
-    while True:
-        message = await socket.receive()
-        if message["type"] == "websocket.disconnect":
-            return
-        if message.get("bytes") is not None:
-            await _send_input(stream, message["bytes"])
-            continue
-        said = sockets.parsed(message["text"]) or {"type": ""}
-        match said["type"]:
-            case "stdin" if isinstance(said.get("data"), str):
-                await _send_input(stream, said["data"].encode("utf-8", "replace"))
-            case "stdin" if isinstance(said.get("data_b64"), str):
-                await _send_input(stream, _decoded(said["data_b64"]))
-            case "eof":
-                await stream.close_input()
-            case "signal" if isinstance(said.get("signal"), str | int):
-                await stream.send_control({"type": "signal", "signal": said["signal"]})
-            case "resize":
-                cols, rows = _size(said)
-                await stream.send_control({"type": "resize", "cols": cols, "rows": rows})
-            case _:
-                raise Invalid("unknown message: send stdin, eof, signal or resize")
+async def _incoming(socket: WebSocket, stream: Stream, given: bytes) -> None:
+    with suppress(Unavailable):
+        await _send_input(stream, given)
+    while (message := await socket.receive())["type"] != "websocket.disconnect":
+        # How the command ended is told by what it sent last, not by that it no longer listens.
+        with suppress(Unavailable):
+            await _pass_on(stream, message.get("bytes"), message.get("text"))
+
+
+async def _pass_on(stream: Stream, data: bytes | None, text: str | None) -> None:
+    if data is not None:
+        return await _send_input(stream, data)
+    said = sockets.parsed(text or "") or {"type": ""}
+    match said["type"]:
+        case "stdin" if isinstance(said.get("data"), str):
+            await _send_input(stream, said["data"].encode("utf-8", "replace"))
+        case "stdin" if isinstance(said.get("data_b64"), str):
+            await _send_input(stream, _decoded(said["data_b64"]))
+        case "eof":
+            await stream.close_input()
+        case "signal" if isinstance(said.get("signal"), str | int):
+            await stream.send_control({"type": "signal", "signal": said["signal"]})
+        case "resize":
+            cols, rows = _size(said)
+            await stream.send_control({"type": "resize", "cols": cols, "rows": rows})
+        case _:
+            raise Invalid("unknown message: send stdin, eof, signal or resize")
+    return None
 
 
 async def _send_input(stream: Stream, data: bytes) -> None:
@@ -214,19 +258,26 @@ def _validated(start: dict[str, Any]) -> RunCommand:
 @operation(router, "POST", _PROCESSES, scope="exec", answer={201: inside.Process}, refuses=INSIDE, creates=True)
 async def start(request: Request, services: S, principal: P, reference: str, body: StartProcess) -> Response:
     """Start a command that goes on by itself."""
+    return await _detached(request, services, principal, reference, body, body.timeout)
+
+
+async def _detached(
+    request: Request, services: Services, principal: Principal, reference: str, body: RunCommand, timeout: float
+) -> Response:  # fmt: skip
+    """The guest finds a process by the id that the key gives it: a retry after a crash starts nothing twice."""
 
     async def work() -> tuple[int, dict[str, Any]]:
         row, guest = await services.inside.guest(principal, reference)
-        command = services.inside.request(row, **wanted(body))
-        given = {"cwd": command.cwd, "user": command.user}
-        asked = {
-            "argv": list(command.argv), "env": command.env, "timeout_ms": int(command.timeout * 1000),
-            "stdin": base64.b64encode(body.stdin.encode()).decode(), "max_output": MAX_OUTPUT,
-            **{name: value for name, value in given.items() if value is not None},
-        }  # fmt: skip
-        return 201, await guest.call("POST", "/v1/processes", json=asked)
+        command = services.inside.request(row, **{**wanted(body), "timeout": timeout, "stdin": body.stdin.encode()})
+        return 201, await guest.start(command, _process_id(principal, row, request.headers.get("idempotency-key")))
 
     return await once(request, services, principal, work)
+
+
+def _process_id(principal: Principal, row: ContainerRow, key: str | None) -> str:
+    if key is None:
+        return secrets.token_hex(8)
+    return hashlib.sha256(f"{principal.user_id}\n{row.id}\n{key}".encode()).hexdigest()[:16]
 
 
 @operation(router, "GET", _PROCESSES, scope="exec", answer=inside.Processes, refuses=INSIDE)
@@ -237,7 +288,7 @@ async def processes(services: S, principal: P, reference: str) -> Response:
 
 
 @operation(router, "GET", _PROCESSES + "/{process}", scope="exec", answer=inside.Process, refuses=_PROCESS)
-async def process(services: S, principal: P, reference: str, process: int) -> Response:
+async def process(services: S, principal: P, reference: str, process: ProcessId) -> Response:
     """Show one."""
     _, guest = await services.inside.guest(principal, reference)
     return Json(await guest.call("GET", f"/v1/processes/{process}"))
@@ -245,7 +296,7 @@ async def process(services: S, principal: P, reference: str, process: int) -> Re
 
 @operation(router, "GET", _PROCESSES + "/{process}/logs", scope="exec", answer=_LOGS, refuses=_PROCESS)
 async def process_logs(
-    services: S, principal: P, reference: str, process: int,
+    services: S, principal: P, reference: str, process: ProcessId,
     stream: Annotated[str, Query(pattern="^(stdout|stderr)$")] = "stdout",
     offset: Annotated[int, Query(ge=0, lt=1 << 62)] = 0,
 ) -> Response:  # fmt: skip
@@ -259,7 +310,7 @@ async def process_logs(
 
 
 @operation(router, "POST", _PROCESSES + "/{process}/signal", scope="exec", answer=inside.Nothing, refuses=_PROCESS)
-async def signal(services: S, principal: P, reference: str, process: int, body: SignalProcess) -> Response:
+async def signal(services: S, principal: P, reference: str, process: ProcessId, body: SignalProcess) -> Response:
     """Send it a signal, by name or number."""
     _, guest = await services.inside.guest(principal, reference)
     return Json(await guest.call("POST", f"/v1/processes/{process}/signal", json={"signal": body.signal}))
@@ -267,7 +318,7 @@ async def signal(services: S, principal: P, reference: str, process: int, body: 
 
 @operation(router, "GET", _PROCESSES + "/{process}/wait", scope="exec", answer=inside.Process, refuses=_PROCESS)
 async def wait(
-    services: S, principal: P, reference: str, process: int, timeout: Annotated[float, Query(ge=0, le=60)] = 60
+    services: S, principal: P, reference: str, process: ProcessId, timeout: Annotated[float, Query(ge=0, le=60)] = 60
 ) -> Response:
     """Wait for its end, at most a minute."""
     _, guest = await services.inside.guest(principal, reference)
@@ -276,7 +327,7 @@ async def wait(
 
 
 @operation(router, "DELETE", _PROCESSES + "/{process}", scope="exec", answer=inside.Nothing, refuses=_PROCESS)
-async def end(services: S, principal: P, reference: str, process: int) -> Response:
+async def end(services: S, principal: P, reference: str, process: ProcessId) -> Response:
     """End it and forget it."""
     _, guest = await services.inside.guest(principal, reference)
     return Json(await guest.call("DELETE", f"/v1/processes/{process}"))

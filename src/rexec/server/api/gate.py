@@ -19,7 +19,7 @@ from rexec.errors import Broken, Forbidden, Invalid, RateLimited, RexecError, Un
 from rexec.server.api import addresses, credentials
 from rexec.server.api.bodies import Bodies
 from rexec.server.api.hosts import Hosts
-from rexec.server.api.problems import answer, body_of, dumps, status_of
+from rexec.server.api.problems import answer, body_of, close_code, dumps
 from rexec.server.api.standing import Receiving, watched
 from rexec.server.core.ratelimit import Allowance
 from rexec.server.core.services import Services
@@ -46,7 +46,6 @@ _HEADERS = {
 }
 _CORS_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Range"
-_CLOSE_BASE = 4000
 _LONGEST_REASON = 120
 
 
@@ -297,7 +296,7 @@ async def refuse(scope: Scope, receive: Receive, send: Send, error: RexecError) 
                 return
             await send({"type": "websocket.accept", "subprotocol": subprotocol})
         reason = error.message.encode()[:_LONGEST_REASON].decode(errors="ignore")
-        await send({"type": "websocket.close", "code": _CLOSE_BASE + status_of(error), "reason": reason})
+        await send({"type": "websocket.close", "code": close_code(error), "reason": reason})
 
 
 async def _deny(scope: Scope, receive: Receive, send: Send, error: RexecError) -> None:

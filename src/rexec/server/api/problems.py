@@ -40,10 +40,19 @@ _AWAY, _SOON = 503, 5
 """The status that always says when to try again, and the seconds where nobody knows better."""
 
 
+_CLOSE_BASE = 4000
+_TOO_BUSY = 1013
+
+
 def status_of(error: RexecError) -> int:
     if error.code in _BY_CODE:
         return _BY_CODE[error.code]
     return next(_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES)
+
+
+def close_code(error: RexecError) -> int:
+    """Of a WebSocket that ends with this error."""
+    return _TOO_BUSY if error.code == "too_busy" else _CLOSE_BASE + status_of(error)
 
 
 def body_of(error: RexecError, request_id: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from rexec.errors import RexecError
 from rexec.server.api.credentials import offered, select
-from rexec.server.api.problems import dumps, status_of
+from rexec.server.api.problems import close_code, dumps
 from rexec.server.api.strict import loads
 
 GONE = (WebSocketDisconnect, RuntimeError, OSError)
@@ -38,7 +38,7 @@ async def close(socket: WebSocket, code: int = 1000, reason: str = "") -> None:
 
 
 async def fail(socket: WebSocket, error: RexecError) -> None:
-    await close(socket, 4000 + status_of(error), error.message)
+    await close(socket, close_code(error), error.message)
 
 
 def parsed(text: str) -> dict[str, Any] | None:

@@ -104,9 +104,7 @@ async def _outgoing(services: Services, row: ContainerRow, stream: Stream, diale
             frame = replace(frame, payload=dumps({**frame.control(), "reason": await _why(services, row)}))
         acknowledged = await dialect.frame(frame)
         if acknowledged is not None:
-            # A guest whose shell ended no longer listens, but its last words are still to be read.
-            with suppress(Unavailable):
-                await stream.send_control({"type": "ack", "offset": acknowledged})
+            stream.acknowledge(acknowledged)
     if not dialect.exited:
         raise Unavailable("the guest cut a stream", code="guest_unreachable")
 
@@ -169,14 +167,15 @@ def _wanted(socket: WebSocket, services: Services, principal: Principal) -> dict
         raise Invalid("epoch is not one of ours")
     resuming = {"epoch": epoch, "since": _number("since", since, 1 << 62)} if epoch and since else {}
     typed_role: Literal["editor", "viewer"] = "viewer" if role == "viewer" else "editor"
-    user = query.get("user")
+    user, tier = query.get("user"), services.tiers.of(principal.tier)
     return {
         "name": name,
         "cols": _number("cols", query.get("cols"), 10_000) or 80,
         "rows": _number("rows", query.get("rows"), 10_000) or 24,
         "role": typed_role,
         "new": query.get("newSession") == "true",
-        "max_terminals": services.tiers.of(principal.tier).terminals,
+        "max_terminals": tier.terminals,
+        "idle_seconds": tier.idle_terminal_seconds,
         **resuming,
         **({"user": user[:64]} if user else {}),
     }

@@ -10,13 +10,13 @@ import h11
 
 from rexec.server.guest.errors import nonsense, unreachable
 
-PROTOCOL = 1
+SPOKEN = (1,)
+"""The versions of the protocol, the newest first: this one, and the one before as soon as there is one."""
 READ_SIZE = 256 * 1024
 _LARGEST_HEAD = 16 * 1024
 _MOST_INFORMATIONAL = 4
 _LARGE = 256 * 1024
 """Of a body of known length that is read past the parser, which would copy it three times."""
-_HEADERS = (("host", "guest"), ("rexec-protocol", str(PROTOCOL)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Connection:
         self._writer = writer
         self._http = _parser()
         self._left: int | None = None
+        self.protocol = SPOKEN[0]
         self.answered = False
         """Whether a byte of the present answer has come."""
 
@@ -55,6 +56,9 @@ class Connection:
     async def send_head(self, method: str, target: str, headers: Iterable[tuple[str, str]]) -> None:
         """Of a request whose body follows by `send` and `end`."""
         await self._write(self._head(method, target, headers))
+
+    def _own(self) -> tuple[tuple[str, str], ...]:
+        return ("host", "guest"), ("rexec-protocol", str(self.protocol))
 
     async def send(self, chunk: bytes) -> None:
         if chunk:
@@ -130,7 +134,7 @@ class Connection:
 
     def _head(self, method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
         self.answered = False
-        return self._http.send(h11.Request(method=method, target=target, headers=[*_HEADERS, *headers])) or b""
+        return self._http.send(h11.Request(method=method, target=target, headers=[*self._own(), *headers])) or b""
 
     async def _write(self, data: bytes | None) -> None:
         if not data:

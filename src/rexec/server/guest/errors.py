@@ -53,10 +53,22 @@ def nonsense(what: str) -> Broken:
     return Broken(f"the guest {what}", code="guest_protocol")
 
 
+class OtherProtocol(Broken):
+    """The guest refuses the version of the protocol that it was asked in."""
+
+
+def _other_protocol(supported: Any) -> OtherProtocol:
+    known = [number for number in supported if type(number) is int][:8] if isinstance(supported, list) else []
+    versions = " and ".join(str(number)[:8] for number in known) or "none"
+    return OtherProtocol(f"the guest speaks version {versions} of the protocol", code="guest_protocol")
+
+
 def typed(body: Any) -> RexecError:
     """The error of `{"error", "code"}`, from an answer or a control frame."""
     code = body.get("code") if isinstance(body, dict) else None
     text = body.get("error") if isinstance(body, dict) else None
+    if code == "protocol":
+        return _other_protocol(body.get("supported"))
     if not isinstance(code, str) or not isinstance(text, str) or code not in _CODES:
         return nonsense("answered with an error of no known kind")
     kind, text = _CODES[code], text[:_LONGEST_TEXT]

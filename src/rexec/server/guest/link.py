@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import json
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,10 +15,11 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from rexec.errors import Broken, Unavailable
-from rexec.server.guest.connection import PROTOCOL, Connection, Head
-from rexec.server.guest.errors import nonsense, typed, unreachable
+from rexec.server.guest.connection import SPOKEN, Connection, Head
+from rexec.server.guest.errors import OtherProtocol, nonsense, typed, unreachable
 from rexec.server.guest.pool import Pool
 from rexec.server.guest.stream import FrameStream
+from rexec.server.guest.words import EXEC, TERMINAL, Words, loads
 from rexec.server.ports.guest import Download, Stream
 from rexec.server.ports.records import ExecRequest, ExecResult, Stats, TerminalOpen
 
@@ -48,15 +50,28 @@ class GuestDownload:
 class Link:
     """Implements `ports.guest.Guest`."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, spoken: tuple[int, ...] = SPOKEN) -> None:
         self._pool = pool
+        self._spoken = spoken
+        self._protocol = spoken[0]
+        self._agreed = len(spoken) == 1
         self._cpu: tuple[float, int] | None = None
 
     async def hello(self) -> dict[str, Any]:
-        answer = await self._json("GET", "/v1/hello", None, _HELLO_TIMEOUT)
-        if not isinstance(answer, dict) or answer.get("protocol") != PROTOCOL:
-            raise nonsense(f"does not speak version {PROTOCOL} of the protocol")
-        return answer
+        """Settles the version too: the newest that both sides speak. Raises `Broken` where there is none."""
+        for version in self._spoken:
+            self._protocol, self._agreed = version, True
+            try:
+                answer = await self._json("GET", "/v1/hello", None, _HELLO_TIMEOUT)
+            except OtherProtocol as error:
+                refused = error
+                continue
+            if not isinstance(answer, dict) or answer.get("protocol") not in self._spoken:
+                raise nonsense("does not greet as one of ours")
+            return answer
+        self._agreed = False
+        ours = " and ".join(str(version) for version in self._spoken)
+        raise OtherProtocol(f"{refused.message}, this server {ours}", code=refused.code)
 
     async def exec(self, request: ExecRequest) -> ExecResult:
         answer = await self._json(
@@ -68,11 +83,18 @@ class Link:
         )
         return _result(answer)
 
+    async def start(self, request: ExecRequest, process: str) -> dict[str, Any]:
+        asked = _command(request) | {"stdin": base64.b64encode(request.stdin).decode(), "id": process}
+        item = await self._json("POST", "/v1/processes", asked, _CALL_TIMEOUT)
+        if not isinstance(item, dict):
+            raise nonsense("answered no process")
+        return item
+
     @asynccontextmanager
     async def exec_stream(
         self, request: ExecRequest, *, tty: tuple[int, int] | None = None
     ) -> AsyncGenerator[Stream, None]:
-        async with self._upgraded("/v1/exec/stream", numbered=False) as stream:
+        async with self._upgraded("/v1/exec/stream", words=EXEC) as stream:
             terminal = {} if tty is None else {"tty": {"cols": tty[0], "rows": tty[1]}}
             await stream.send_control({"type": "start", **_command(request), **terminal})
             await stream.opened(_CALL_TIMEOUT)
@@ -81,7 +103,7 @@ class Link:
     @asynccontextmanager
     async def attach(self, wanted: TerminalOpen) -> AsyncGenerator[Stream, None]:
         path = f"/v1/terminals/{quote(wanted.name, safe='')}/attach"
-        async with self._upgraded(path, numbered=True) as stream:
+        async with self._upgraded(path, words=TERMINAL, numbered=True) as stream:
             given = {"epoch": wanted.epoch, "since": wanted.since, "user": wanted.user}
             await stream.send_control(
                 {
@@ -93,6 +115,7 @@ class Link:
                     "env": wanted.env,
                     "shell": wanted.shell,
                     "max_terminals": wanted.max_terminals,
+                    "idle_seconds": wanted.idle_seconds,
                     "create": True,
                     **{name: value for name, value in given.items() if value is not None},
                 }
@@ -102,13 +125,13 @@ class Link:
 
     @asynccontextmanager
     async def tunnel(self, port: int) -> AsyncGenerator[Stream, None]:
-        async with self._upgraded(f"/v1/ports/{port}/tunnel", numbered=False) as stream:
+        async with self._upgraded(f"/v1/ports/{port}/tunnel") as stream:
             yield stream
 
     @asynccontextmanager
     async def watch(self, path: bytes, *, recursive: bool) -> AsyncGenerator[Stream, None]:
         query = urlencode({"path": path, "recursive": "true" if recursive else "false"})
-        async with self._upgraded(f"/v1/files/watch?{query}", numbered=False) as stream:
+        async with self._upgraded(f"/v1/files/watch?{query}") as stream:
             await stream.opened(_CALL_TIMEOUT)
             yield stream
 
@@ -207,6 +230,13 @@ class Link:
                 body = await _body(connection, largest)
                 return _parsed(head, body)
 
+    async def _acquire(self) -> Connection:
+        if not self._agreed:
+            await self.hello()
+        connection = await self._pool.acquire()
+        connection.protocol = self._protocol
+        return connection
+
     async def _asked(
         self, connection: Connection, method: str, target: str, headers: Mapping[str, str], data: bytes = b"",
         *, check: bool = True,
@@ -220,7 +250,7 @@ class Link:
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[Connection, None]:
         """One connection for one exchange; it goes back to the pool if the exchange came to its end."""
-        connection = await self._pool.acquire()
+        connection = await self._acquire()
         kept = False
         try:
             yield connection
@@ -232,8 +262,10 @@ class Link:
             self._pool.release(connection, kept=kept)
 
     @asynccontextmanager
-    async def _upgraded(self, target: str, *, numbered: bool) -> AsyncGenerator[FrameStream, None]:
-        connection = await self._pool.acquire()
+    async def _upgraded(
+        self, target: str, *, words: Words | None = None, numbered: bool = False
+    ) -> AsyncGenerator[FrameStream, None]:
+        connection = await self._acquire()
         try:
             try:
                 async with asyncio.timeout(_CALL_TIMEOUT):
@@ -245,7 +277,7 @@ class Link:
             except TimeoutError as error:
                 raise unreachable("the guest did not answer in time") from error
             left, reader, writer = connection.upgraded()
-            yield FrameStream(left, reader, writer, numbered=numbered)
+            yield FrameStream(left, reader, writer, numbered=numbered, words=words)
         finally:
             self._pool.release(connection, kept=False)
 
@@ -265,7 +297,7 @@ def _command(request: ExecRequest) -> dict[str, Any]:
     return {
         "argv": list(request.argv),
         "env": request.env,
-        "timeout_ms": int(request.timeout * 1000),
+        "timeout_ms": math.ceil(request.timeout * 1000),
         "max_output": request.max_output,
         **{name: value for name, value in given.items() if value is not None},
     }
@@ -280,10 +312,7 @@ async def _body(connection: Connection, largest: int) -> bytes:
 
 
 def _parsed(head: Head, body: bytes) -> Any:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise nonsense("answered what is not JSON") from error
+    value = loads(body)
     if head.status >= 300:
         raise typed(value)
     return value

@@ -10,7 +10,7 @@ from typing import Self, TypeAlias
 
 from rexec.errors import Broken, Invalid, Unavailable
 from rexec.server.guest.bridge import Bridge
-from rexec.server.guest.connection import READ_SIZE
+from rexec.server.guest.connection import READ_SIZE, SPOKEN
 from rexec.server.guest.errors import unreachable
 from rexec.server.guest.link import Link
 from rexec.server.guest.pool import Pool
@@ -37,10 +37,13 @@ class Links:
     """Implements `ports.guest.Guests`. Guests dial `<directory>/<engine_key>/<replica>.sock`; with `dial` (engines
     that share no file system) their connections come over one bridge per container instead."""
 
-    def __init__(self, directory: Path, replica: str, dial: Dial | None = None) -> None:
+    def __init__(
+        self, directory: Path, replica: str, dial: Dial | None = None, *, spoken: tuple[int, ...] = SPOKEN
+    ) -> None:
         self._directory = directory.absolute()
         self._replica = replica
         self._dial = dial
+        self._spoken = spoken
         self._links: dict[str, _Known] = {}
 
     async def __aenter__(self) -> Self:
@@ -57,11 +60,11 @@ class Links:
         if dial is not None:
             bridge = Bridge(lambda protocol: dial(engine_key, protocol))
             pool = Pool(bridge.dial)
-            self._links[engine_key] = _Known(Link(pool), pool, bridge=bridge)
+            self._links[engine_key] = _Known(Link(pool, self._spoken), pool, bridge=bridge)
             return
         pool = Pool()
         server = await self._listen(engine_key, pool)
-        self._links[engine_key] = _Known(Link(pool), pool, server)
+        self._links[engine_key] = _Known(Link(pool, self._spoken), pool, server)
 
     async def wait(self, engine_key: str, timeout: float) -> Link:
         await self.expect(engine_key)

@@ -5,27 +5,46 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from rexec.server.guest.errors import nonsense, typed, unreachable
+from rexec.server.guest.words import Words, checked
 from rexec.server.ports.guest import Frame
 
 _HEAD = 5
 _LARGEST = 65_536
 _OFFSET = 8
+_FARTHEST = 1 << 53
+_ACKNOWLEDGED = 32_768
+"""Of output, before it is worth a word."""
 _KINDS = {b"i": "i", b"o": "o", b"e": "e", b"c": "c", b"x": "x"}
 
 
+def _framed(kind: bytes, payload: bytes) -> bytes:
+    return kind + len(payload).to_bytes(4, "big") + payload
+
+
+def _offset(payload: bytes) -> int:
+    offset = int.from_bytes(payload[:_OFFSET], "big")
+    if offset >= _FARTHEST:
+        raise nonsense("sent output from nowhere")
+    return offset
+
+
 class FrameStream:
-    """Implements `ports.guest.Stream`. `numbered`: output frames begin with their offset."""
+    """Implements `ports.guest.Stream`. `numbered`: output frames begin with their offset. `words`: what may be said."""
 
     def __init__(
-        self, left: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, numbered: bool
-    ) -> None:
+        self, left: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, numbered: bool,
+        words: Words | None = None,
+    ) -> None:  # fmt: skip
         self._left = left
         self._reader = reader
         self._writer = writer
         self._numbered = numbered
+        self._words = words
+        self._told = 0
         self._first: Frame | None = None
         self._ended = False
 
@@ -47,7 +66,9 @@ class FrameStream:
         if kind == "o" and self._numbered:
             if length < _OFFSET:
                 raise nonsense("sent output without its offset")
-            return Frame("o", payload[_OFFSET:], int.from_bytes(payload[:_OFFSET], "big"))
+            return Frame("o", payload[_OFFSET:], _offset(payload))
+        if kind == "c" and self._words is not None:
+            return Frame("c", checked(payload, self._words))
         return Frame(kind, payload)  # type: ignore[arg-type]
 
     async def send(self, kind: Literal["i", "c"], payload: bytes) -> None:
@@ -56,6 +77,12 @@ class FrameStream:
 
     async def send_control(self, message: Mapping[str, Any]) -> None:
         await self._write(b"c", json.dumps(message).encode())
+
+    def acknowledge(self, offset: int) -> None:
+        if offset - self._told >= _ACKNOWLEDGED:
+            self._told = offset
+            with suppress(OSError, RuntimeError):
+                self._writer.write(_framed(b"c", json.dumps({"type": "ack", "offset": offset}).encode()))
 
     async def close_input(self) -> None:
         await self._write(b"x", b"")
@@ -89,7 +116,7 @@ class FrameStream:
 
     async def _write(self, kind: bytes, payload: bytes) -> None:
         try:
-            self._writer.write(kind + len(payload).to_bytes(4, "big") + payload)
+            self._writer.write(_framed(kind, payload))
             await self._writer.drain()
         except OSError as error:
             raise unreachable("the guest cut a stream") from error

@@ -28,7 +28,7 @@ class Frame:
         """The JSON object of a `c` frame; raises `Broken` when it is not one."""
         try:
             value = json.loads(self.payload)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Broken("the guest sent a control frame that is not JSON", code="guest_protocol") from error
         if not isinstance(value, dict):
             raise Broken("the guest sent a control frame that is not an object", code="guest_protocol")
@@ -44,6 +44,9 @@ class Stream(Protocol):
     async def send(self, kind: Literal["i", "c"], payload: bytes) -> None: ...
 
     async def send_control(self, message: Mapping[str, Any]) -> None: ...
+
+    def acknowledge(self, offset: int) -> None:
+        """Of a terminal: up to here its output has arrived. Costs no waiting, and may be told a little later."""
 
     async def close_input(self) -> None:
         """End of stdin (exec) or half-close (tunnel)."""
@@ -71,6 +74,9 @@ class Guest(Protocol):
         """Version, protocol, boot id; answers within its own short timeout."""
 
     async def exec(self, request: ExecRequest) -> ExecResult: ...
+
+    async def start(self, request: ExecRequest, process: str) -> dict[str, Any]:
+        """A command that goes on by itself; one of the same id is found, not started again. `timeout` 0 is none."""
 
     def exec_stream(
         self, request: ExecRequest, *, tty: tuple[int, int] | None = None

@@ -386,3 +386,5 @@ class TerminalOpen:
     shell: dict[str, Any] = field(default_factory=dict)
     """The container's shell options, likewise."""
     max_terminals: int = 20
+    idle_seconds: int = 86_400
+    """How long it lives silently when nobody is attached."""

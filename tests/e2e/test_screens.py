@@ -1,0 +1,99 @@
+"""Who joins late sees what those see who were there: programs that draw on the whole screen, in a terminal emulator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pyte
+from websockets.asyncio.client import ClientConnection
+
+from support.client import Api
+
+COLS, ROWS = 80, 24
+PROGRAMS = {
+    "less": ("seq 5000 > /tmp/n; less /tmp/n", "4000G", "4000"),
+    "vi": ("seq 300 > /tmp/n; vi /tmp/n", "250G", "250"),
+    "top": ("top -d 100", "", "PID"),
+}
+
+
+class Screen:
+    """A `rexec.v2` client that draws."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._screen = pyte.Screen(COLS, ROWS)
+        self._parser = pyte.ByteStream(self._screen)
+        self._offset, self._restoring = 0, False
+        self.changed = asyncio.Event()
+        self.modes = b""
+
+    async def draw(self) -> None:
+        while True:
+            frame = await self._socket.recv()
+            if isinstance(frame, bytes):
+                self.modes += frame if self._restoring else b""
+                self._offset += 0 if self._restoring else len(frame)
+                self._restoring = False
+                self._parser.feed(frame)
+                self.changed.set()
+                await self._socket.send(json.dumps({"type": "ack", "offset": self._offset}))
+                continue
+            said = json.loads(frame)
+            self._restoring = said["type"] == "restore"
+            self._offset = said.get("to", said.get("offset", self._offset))
+
+    async def type(self, text: str) -> None:
+        await self._socket.send(text.encode())
+
+    def shows(self, text: str) -> bool:
+        return any(text in line for line in self.shown)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        cursor = f"cursor {self._screen.cursor.x},{self._screen.cursor.y}"
+        return (*(line.rstrip() for line in self._screen.display), cursor)
+
+
+@asynccontextmanager
+async def joined(api: Api, container: str, terminal: str) -> AsyncIterator[Screen]:
+    at = f"/ws/terminal/{container}?id={terminal}&cols={COLS}&rows={ROWS}"
+    async with api.connect(at, subprotocols=["rexec.v2"]) as socket:
+        screen = Screen(socket)
+        drawing = asyncio.create_task(screen.draw())
+        try:
+            yield screen
+        finally:
+            drawing.cancel()
+            await asyncio.wait([drawing])
+
+
+async def until(right: Callable[[], bool], *screens: Screen, keys: str = "") -> None:
+    """`keys` are typed again and again, for a program that just begins may throw them away."""
+    async with asyncio.timeout(60):
+        while not right():
+            if keys:
+                await screens[0].type(keys)
+            for screen in screens:
+                screen.changed.clear()
+            waits = [asyncio.create_task(screen.changed.wait()) for screen in screens]
+            await asyncio.wait(waits, timeout=2, return_when=asyncio.FIRST_COMPLETED)
+            for waiting in waits:
+                waiting.cancel()
+
+
+async def test_a_late_joiner_sees_the_same_screen(api: Api) -> None:
+    async with api.container(image="alpine") as container:
+        for program, (command, keys, text) in PROGRAMS.items():
+            async with joined(api, container["id"], program) as first:
+                # A past that is longer than what a late joiner gets of it.
+                await first.type(f"seq 30000; clear; {command}\r")
+                if keys:
+                    await until(lambda: (first.shown[0], first.shown[22]) == ("1", "23"), first)
+                await until(lambda: first.shows(text), first, keys=keys)  # noqa: B023
+                async with joined(api, container["id"], program) as late:
+                    await until(lambda: late.shows(text) and late.shown == first.shown, first, late)  # noqa: B023
+                    assert late.modes, program
