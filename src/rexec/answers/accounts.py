@@ -134,6 +134,7 @@ class Used(Answer):
 
 class Profile(Answer):
     example: ClassVar[Any] = {
+        "user": _USER, "scopes": ["containers:read", "containers:write"],
         "usage": {
             "containers": 2, "running": 1, "memory_mb": 4096, "cpu_shares": 4000, "disk_mb": 20480, "sockets": 3,
         },
