@@ -62,7 +62,7 @@ async def test_the_schema_of_a_newer_server_is_refused(url: str, bus: LocalBus) 
         await database.migrate()
         engine = open_writer(parse(url))
         async with engine.begin() as connection:
-            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+            await connection.execute(text("INSERT INTO alembic_version VALUES ('9999')"))
         await engine.dispose()
         with pytest.raises(Broken, match="newer server"):
             await database.migrate()
