@@ -34,10 +34,9 @@ async def cold(bench: Workbench) -> list[Figure]:
         begin = time.perf_counter()
         container = await bench.post("/api/containers", BODY, status=200, wait=120)
         ours.append((time.perf_counter() - begin) * 1000)
-        alike = await _alike(bench, container)
+        same.append(await _started(bench, await _alike(bench, container)))
         await bench.delete(container)
         await asyncio.sleep(0.7)
-        same.append(await _started(bench, alike))
         bare.append(await _started(bench, raw_config()))
     what = "cold create until the guest answers, p50, against Docker's create + start of"
     return [

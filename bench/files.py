@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from bench.measure import Figure, Workbench
 
-SIZE = int(os.environ.get("REXEC_BENCH_FILE_MIB", "512")) << 20
+SIZE = int(os.environ.get("REXEC_BENCH_FILE_MIB", "1024")) << 20
 CHUNK = 1 << 20
 
 

@@ -179,6 +179,7 @@ async def workbench() -> AsyncIterator[Workbench]:
             "REXEC_DATA_DIR": data,
             "REXEC_ADMIN_TOKEN": token,
             "REXEC_FIRST_RUN_CHECK": "false",
+            "REXEC_UPLOAD_LIMIT": str(4 << 30),
         }
         server = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "rexec.cli", "serve", env=environment, stdout=log, stderr=log
