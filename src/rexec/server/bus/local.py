@@ -15,6 +15,10 @@ class LocalSubscription:
     def __init__(self) -> None:
         self._wake = asyncio.Event()
 
+    @property
+    def woken(self) -> bool:
+        return self._wake.is_set()
+
     def wake(self) -> None:
         self._wake.set()
 
@@ -25,6 +29,8 @@ class LocalSubscription:
 
 class LocalBus:
     """Implements `ports.bus.Bus`."""
+
+    prompt = True
 
     def __init__(self) -> None:
         self._subscriptions: defaultdict[str, set[LocalSubscription]] = defaultdict(set)

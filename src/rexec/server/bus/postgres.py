@@ -28,6 +28,8 @@ class PostgresBus:
     through one connection that comes back by itself. What could not be sent meanwhile is kept, each topic once, and
     when it gets too much the others are told to look at everything. A payload is `<sender> <topic> <topic> …`."""
 
+    prompt = False
+
     def __init__(self, url: str) -> None:
         self._url = url.replace("+asyncpg", "", 1)
         self._name = secrets.token_hex(8)

@@ -20,6 +20,7 @@ from rexec.server.core.events import PROGRESS, progress_of
 from rexec.server.core.host import Host
 from rexec.server.core.lifecycle import check, tell, transition, wrong_state
 from rexec.server.core.progress import MESSAGES
+from rexec.server.core.recent import Recent
 from rexec.server.core.secrets import Secrets
 from rexec.server.core.tiers import Tiers
 from rexec.server.ports.bus import Bus
@@ -98,6 +99,7 @@ class Containers:
         self._admission = Admission(tiers)
         self._catalogue = catalogue
         self._secrets = secrets
+        self._recent = Recent(bus, self.find)
         self.used: dict[str, datetime] = {}
         """Last uses that the reconciler has yet to write down."""
 
@@ -247,7 +249,7 @@ class Containers:
 
     async def running(self, principal: Principal, reference: str) -> ContainerRow:
         """For what goes on inside: a paused one is woken; the use is noted. Raises `Conflict` (`not_running`)."""
-        row = await self.find(principal, reference)
+        row = await self._recent.find(principal, reference)
         if row.status is Status.PAUSED:
             row = await self.resume(principal, row.id, _WAKE_TIMEOUT)
         if row.status is not Status.RUNNING:

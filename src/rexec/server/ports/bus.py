@@ -7,6 +7,10 @@ from typing import Protocol, Self
 
 
 class Subscription(Protocol):
+    @property
+    def woken(self) -> bool:
+        """Whether `wait` would return at once."""
+
     async def wait(self) -> None:
         """Returns when one of the topics was published since the last return, at once if it already was. Wakes
         coalesce; a reader always asks the store what is new, so that nothing can be lost here."""
@@ -14,6 +18,9 @@ class Subscription(Protocol):
 
 class Bus(Protocol):
     """Carries topics, never content: `user:<id>` (events), `container:<id>` (status), `work` (the queue)."""
+
+    prompt: bool
+    """Whether a topic reaches every subscription before `publish` returns, since there is one process only."""
 
     async def __aenter__(self) -> Self: ...
 
