@@ -41,7 +41,7 @@ def store() -> Store:
 
 
 async def test_one_look_serves_until_something_is_published(store: Store) -> None:
-    owner = principal_of(replace(user(), id=store.row.user_id), ALL_BUT_ADMIN)
+    owner = principal_of(replace(user(), id=store.row.user_id), ALL_BUT_ADMIN, None)
     recent = Recent(store.bus, store.find)
     for _ in range(3):
         assert await recent.find(owner, store.row.id) is store.row
@@ -54,7 +54,7 @@ async def test_one_look_serves_until_something_is_published(store: Store) -> Non
 
 
 async def test_a_change_while_it_is_looked_at_is_not_missed(store: Store) -> None:
-    owner = principal_of(replace(user(), id=store.row.user_id), ALL_BUT_ADMIN)
+    owner = principal_of(replace(user(), id=store.row.user_id), ALL_BUT_ADMIN, None)
     recent = Recent(store.bus, store.find)
     store.during = [f"container:{store.row.id}"]
     await recent.find(owner, store.row.id)
@@ -63,8 +63,8 @@ async def test_a_change_while_it_is_looked_at_is_not_missed(store: Store) -> Non
 
 
 async def test_what_one_found_is_not_told_to_another(store: Store) -> None:
-    owner = principal_of(replace(user(), id=store.row.user_id), ALL_BUT_ADMIN)
-    stranger = principal_of(replace(user(), id="stranger"), ALL_BUT_ADMIN)
+    owner = principal_of(replace(user(), id=store.row.user_id), ALL_BUT_ADMIN, None)
+    stranger = principal_of(replace(user(), id="stranger"), ALL_BUT_ADMIN, None)
     recent = Recent(store.bus, store.find)
     await recent.find(owner, store.row.id)
     with pytest.raises(NotFound):
