@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import time
 
 from support.client import Api
 
@@ -29,30 +28,29 @@ async def test_streams_exit_code_cwd_env_stdin_user(api: Api) -> None:
 async def test_a_command_ends_when_its_client_leaves(api: Api) -> None:
     async with api.container() as container:
         at = f"/api/containers/{container['id']}/exec"
-        asking = asyncio.create_task(api.http.post(at, json={"command": "touch /tmp/begun; exec sleep 4244"}))
-        begun = await api.exec(container["id"], "until [ -e /tmp/begun ]; do sleep 0.1; done", timeout=100)
+        asking = asyncio.create_task(api.http.post(at, json={"command": "exec sleep 4244"}))
+        runs = "grep -qszx '424[4]' /proc/[0-9]*/cmdline"
+        begun = await api.exec(container["id"], f"until {runs}; do sleep 0.1; done", timeout=100)
         assert begun["exit_code"] == 0
         asking.cancel()
         await asyncio.wait([asking])
-        gone = "while grep -qs '[s]leep.4244' /proc/[0-9]*/cmdline; do sleep 0.1; done"
-        assert (await api.exec(container["id"], gone, timeout=100))["exit_code"] == 0
+        gone = await api.exec(container["id"], f"while {runs}; do sleep 0.1; done", timeout=100)
+        assert gone["exit_code"] == 0
 
 
 async def test_a_timeout_is_504_with_what_came_and_kills_the_whole_tree(api: Api) -> None:
     async with api.container() as container:
         at = f"/api/containers/{container['id']}/exec"
-        begin = time.monotonic()
         late = await api.http.post(
             at, json={"command": "echo early; setsid sleep 4242 & setsid sleep 4243; echo never", "timeout": 1}
         )
-        assert time.monotonic() - begin < 5
-        assert late.status_code == 504
+        assert late.status_code == 504, late.text
         assert late.json()["stdout"] == "early\n"
         assert late.json()["exit_code"] == -1
         assert late.json()["timed_out"] is True
         assert {"error", "code"} <= late.json().keys()
-        left = await api.exec(container["id"], "grep -l 424 /proc/[0-9]*/cmdline | grep -v self | wc -l")
-        assert "sleep" not in left["stdout"]
+        left = await api.exec(container["id"], "grep -lszx '424[23]' /proc/[0-9]*/cmdline")
+        assert left["stdout"] == ""
 
 
 async def test_truncated_and_binary_output_are_told(api: Api) -> None:

@@ -3,6 +3,7 @@
 package reap
 
 import (
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"sync"
@@ -30,10 +31,10 @@ var (
 
 // markLimit is the resource limit that carries the mark: it concerns realtime scheduling only, which no process here
 // has, it is inherited by all that descends from a process, and no environment needs to be touched for it.
-const (
-	markLimit = 15 // RLIMIT_RTTIME
-	markBase  = uint64(1) << 61
-)
+const markLimit = 15 // RLIMIT_RTTIME
+
+// markBase is each guest's own: guests may see one another's processes, as where containers share a PID namespace.
+var markBase = uint64(1)<<61 | uint64(rand.Uint32N(1<<29))<<32
 
 type limit struct{ soft, hard uint64 }
 
