@@ -47,6 +47,15 @@ script = "echo all is well"
 name = "second"
 script = "echo about to break; exit 3"
 """
+GREEDY = """
+description = "Takes more memory than a build has"
+size_mb = 1
+[tools]
+tool = "true"
+[[steps]]
+name = "hoard"
+script = "exec tail /dev/zero"
+"""
 QUICK = """
 description = "Quick"
 size_mb = 1
@@ -66,9 +75,10 @@ async def own(docker_daemon: Daemon) -> AsyncIterator[Served]:
     data = Path(mkdtemp(prefix="rexec-data-", dir="/var/tmp"))
     recipes = data / "recipes"
     recipes.mkdir()
-    for role, text in (("shared", SHARED.replace("{text}", RUN)), ("failing", FAILING), ("quick", quick(RUN))):
+    waiting = {role: SHARED.replace("{text}", f"{role} {RUN}") for role in ("shared", "beside")}
+    for role, text in (*waiting.items(), ("failing", FAILING), ("quick", quick(RUN)), ("greedy", GREEDY)):
         (recipes / f"{role}.toml").write_text(text)
-    server = Served(data, docker_daemon.url, REXEC_LAYERS__RECIPES=str(recipes))
+    server = Served(data, docker_daemon.url, REXEC_LAYERS__RECIPES=str(recipes), REXEC_LAYERS__MEMORY_MB="256")
     await server.start()
     yield server
     await server.stop()
@@ -129,6 +139,13 @@ async def test_a_failing_step_is_named_with_its_last_words(own: Served, docker: 
     assert "step `second`: exit 3" in container["message"]
     assert container["message"].endswith("about to break")
     assert await builds(docker, own) == []
+    await own.api.delete(container["id"])
+
+
+async def test_a_build_that_runs_out_of_memory_says_so(own: Served) -> None:
+    container = await made(own.api, "greedy")
+    assert (container["status"], container["reason"]) == ("error", "setup_failed")
+    assert "step `hoard`: exit 137, the build ran out of memory" in container["message"]
     await own.api.delete(container["id"])
 
 
@@ -193,6 +210,24 @@ async def test_a_killed_server_leaves_no_build_behind_and_goes_on(own: Served, d
     await let_go(await until(another))
     await until(lambda: _is(own.api, container["id"], "running"))
     assert await builds(docker, own) == []
+    await own.api.delete(container["id"])
+
+
+async def test_a_command_and_another_server_beside_it_leave_a_bake_alone(own: Served, docker: aiodocker.Docker) -> None:
+    body = small(role="beside", image="alpine:latest")
+    container = (await own.api.http.post("/api/containers", json=body)).json()
+    (build,) = await until(lambda: builds(docker, own))
+    await own.command("doctor")
+    other = Served(own.data, own.docker, REXEC_LAYERS__RECIPES=str(own.data / "recipes"))
+    other.share(own)
+    try:
+        await other.start()
+    finally:
+        await other.stop()
+        await other.api.http.aclose()
+    assert [found.id for found in await builds(docker, own)] == [build.id]
+    await let_go(build)
+    await until(lambda: _is(own.api, container["id"], "running"))
     await own.api.delete(container["id"])
 
 

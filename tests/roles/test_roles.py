@@ -73,7 +73,8 @@ async def test_every_role_on_every_image(api: Api, role: str, image: str) -> Non
     if container["status"] == "error":
         assert container["reason"] in ("setup_failed", "pull_failed"), container
         pytest.skip(f"{role} on {image}: {container['message']}")
-    await proved(api, role, image)
+    container = await proved(api, role, image)
+    print(f"{role} on {image}: {'; '.join(container['degraded']) or 'whole'}")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 
@@ -35,6 +35,7 @@ class Served:
     def __init__(self, data: Path, docker: str, **settings: str) -> None:
         port = free_port()
         self.data = data
+        self.docker = docker
         self.url = f"http://127.0.0.1:{port}"
         self.token = f"rexec_{secrets.token_hex(32)}"
         self._settings = {
@@ -86,22 +87,26 @@ class Served:
         return self._process.pid
 
     async def start(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("REXEC_")}
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "rexec.cli",
-                "serve",
-                env={**environment, **self._settings},
-                stdout=log,
-                stderr=log,
-            )
+            self._process = await self._run("serve", log=log)
         async with asyncio.timeout(_START):
             while not await self._answers():
                 if self._process.returncode is not None:
                     raise RuntimeError(f"the server ended:\n{self.log.read_text()[-3000:]}")
                 await asyncio.sleep(0.05)
+
+    async def command(self, *words: str) -> None:
+        """Another of `rexec`'s commands, beside the server; it has to succeed."""
+        with self.log.open("ab") as log:
+            process = await self._run(*words, log=log)
+            assert await process.wait() == 0, self.log.read_text()[-3000:]
+
+    async def _run(self, *words: str, log: IO[bytes]) -> asyncio.subprocess.Process:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("REXEC_")}
+        command = [sys.executable, "-m", "rexec.cli", *words]
+        return await asyncio.create_subprocess_exec(
+            *command, env={**environment, **self._settings}, stdout=log, stderr=log
+        )
 
     async def kill(self) -> None:
         await self._end(signal.SIGKILL)

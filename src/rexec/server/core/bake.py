@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -72,6 +73,15 @@ class BakeRules:
     builder: str
     """Whose builds these are, so that those of a server that was killed are found again."""
     guest_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Of a command."""
+
+    code: int
+    how: str
+    tail: list[str]
 
 
 @dataclass(slots=True)
@@ -170,12 +180,12 @@ class _Baking:
         if packages:
             script = f"set -e\n{_INSTALL[self._applied.manager]}"
             argv = ("sh", "-c", script, "sh", *packages)
-            code, tail = await self._command("packages", argv, limits.seconds, limits.timeout)
-            if code == _OUT_OF_REACH:
-                why = f"the distribution's packages are out of reach ({_last(tail)})"
+            end = await self._command("packages", argv, limits.seconds, limits.timeout)
+            if end.code == _OUT_OF_REACH:
+                why = f"the distribution's packages are out of reach ({_last(end.tail)})"
                 self._reasons = dict.fromkeys(self._applied.tools, why)
-            elif code != 0:
-                raise _failed(self._applied.role, "packages", f"exit {code}", tail)
+            elif end.code != 0:
+                raise _failed(self._applied.role, "packages", end.how, end.tail)
         self._meter.done += limits.seconds
 
     async def _step(self, step: Step) -> None:
@@ -194,9 +204,9 @@ class _Baking:
             raise _failed(self._applied.role, step.name, error.message) from error
         if step.script:
             argv = ("sh", "-c", f"set -e\n{step.script}")
-            code, tail = await self._command(step.name, argv, step.seconds, step.timeout)
-            if code != 0:
-                raise _failed(self._applied.role, step.name, f"exit {code}", tail)
+            end = await self._command(step.name, argv, step.seconds, step.timeout)
+            if end.code != 0:
+                raise _failed(self._applied.role, step.name, end.how, end.tail)
 
     async def _download(self, step: Step, download: Download) -> None:
         def fetched(part: PullProgress) -> None:
@@ -212,20 +222,17 @@ class _Baking:
     async def _proved(self) -> dict[str, str]:
         missing = {}
         for tool, command in self._applied.tools.items():
-            code, tail = await self._command(f"test of {tool}", ("sh", "-c", command), 0, _TEST_TIMEOUT)
-            if code != 0:
+            end = await self._command(f"test of {tool}", ("sh", "-c", command), 0, _TEST_TIMEOUT)
+            if end.code != 0:
                 if tool not in self._reasons:
-                    raise _failed(self._applied.role, f"test of {tool}", f"`{command}`: exit {code}", tail)
+                    raise _failed(self._applied.role, f"test of {tool}", f"`{command}`: {end.how}", end.tail)
                 missing[tool] = self._reasons[tool]
         if missing and len(missing) == len(self._applied.tools):
             tool, why = next(iter(missing.items()))
             raise _failed(self._applied.role, "packages", f"nothing of the role could be had; {tool}: {why}")
         return missing
 
-    async def _command(
-        self, step: str, argv: tuple[str, ...], seconds: float, timeout: float
-    ) -> tuple[int | str, list[str]]:
-        """The exit code, or that its time was over; and the last lines."""
+    async def _command(self, step: str, argv: tuple[str, ...], seconds: float, timeout: float) -> _End:
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
         request = ExecRequest(argv, cwd="/", env=_ENVIRONMENT, user="root", timeout=timeout)
         self._meter.tell(step, seconds, 0, step)
@@ -238,8 +245,7 @@ class _Baking:
                     if told.get("type") == "exit":
                         if rest:
                             tail.append(rest.decode(errors="replace")[:_LINE])
-                        over = f"not done within {timeout:g} s"
-                        return over if told.get("timed_out") else int(told.get("exit_code", -1)), list(tail)
+                        return _End(int(told.get("exit_code", -1)), _how(told, timeout), list(tail))
                     continue
                 *lines, rest = (rest + frame.payload)[-65536:].replace(b"\r", b"\n").split(b"\n")
                 for line in lines:
@@ -260,6 +266,13 @@ class _Baking:
             return
         share = share / 3 if kind == "dlstatus" else 1 / 3 + share * 2 / 3
         self._meter.tell(step, seconds, share, parts[-1][:_LINE] or step)
+
+
+def _how(told: Mapping[str, Any], timeout: float) -> str:
+    if told.get("timed_out"):
+        return f"not done within {timeout:g} s"
+    memory = ", the build ran out of memory (REXEC_LAYERS__MEMORY_MB)"
+    return f"exit {told.get('exit_code')}{memory if told.get('reason') == 'out_of_memory' else ''}"
 
 
 def _last(tail: list[str]) -> str:

@@ -90,7 +90,8 @@ def _check_means(reference: Reference, distribution: str) -> None:
 
 
 def _command(distribution: str, suite_name: str, archive: Path, mirrors: Mirrors) -> list[str]:
-    command = [_PROGRAM, "--variant=minbase", "--format=tar"]
+    # Ubuntu's minimal set lacks apt, without which no role is baked on it.
+    command = [_PROGRAM, "--variant=minbase", "--include=apt", "--format=tar"]
     mirror = mirrors.debian
     if distribution == "ubuntu":
         mirror = mirrors.ubuntu or "http://archive.ubuntu.com/ubuntu"
