@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 CACHE = Path(__file__).parents[2] / ".cache/test-images"
 DEBIAN, ALPINE = "debian:bookworm", "alpine:latest"
 STATIC, VOLUME = "only-static:1", "with-volume:1"
+_PACKAGES = ("ca-certificates", "htop", "less", "vim-tiny")
 
 
 def _made(name: str) -> Path:
@@ -22,11 +23,11 @@ def _made(name: str) -> Path:
 
 
 def debian() -> Path:
-    target = _made("debian.tar")
+    target = _made(f"debian-{'-'.join(_PACKAGES)}.tar")
     if not target.exists():
         fresh = target.with_suffix(f".{os.getpid()}.tar")
         subprocess.run(
-            ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", fresh],
+            ["mmdebstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", "bookworm", fresh],
             check=True, capture_output=True,
         )  # fmt: skip
         fresh.rename(target)
