@@ -87,6 +87,9 @@ class Served:
         return self._process.pid
 
     async def start(self) -> None:
+        """Nothing where it runs."""
+        if self._process is not None and self._process.returncode is None:
+            return
         with self.log.open("ab") as log:
             self._process = await self._run("serve", log=log)
         async with asyncio.timeout(_START):
@@ -113,6 +116,14 @@ class Served:
 
     async def stop(self) -> None:
         await self._end(signal.SIGTERM)
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    async def ended(self) -> int:
+        """Its exit status, once it has one."""
+        assert self._process is not None
+        return await self._process.wait()
 
     async def _end(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:

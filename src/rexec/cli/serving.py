@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Generator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import uvicorn
 import uvloop
@@ -25,9 +29,28 @@ _GRACE = 5
 _BACKLOG = 2048
 
 
+class _Foreground(uvicorn.Server):
+    """Ends by a signal as for any reason: uvicorn's own raises the signal again, which would end the process before
+    what was opened is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
 def run(settings: Settings) -> int:
     """The exit status. Never a traceback for what a person can put right."""
     configure(settings)
+    try:
+        _take(settings.data_dir)
+    except OSError as error:
+        print(f"rexec: cannot write in the data directory {settings.data_dir}: {error.strerror}", file=sys.stderr)
+        return 1
     try:
         bound = _bind(settings)
     except OSError as error:
@@ -46,6 +69,12 @@ def run(settings: Settings) -> int:
             return 0
 
 
+def _take(data_dir: Path) -> None:
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with TemporaryFile(dir=data_dir):
+        pass
+
+
 def _bind(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
@@ -60,11 +89,10 @@ def _bind(settings: Settings) -> socket.socket:
 
 
 async def _serve(settings: Settings, bound: socket.socket) -> int:
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     await provide(settings, settings.default_image)
     async with AsyncExitStack() as stack:
         services, made = await assemble(settings, stack)
-        server = uvicorn.Server(
+        server = _Foreground(
             uvicorn.Config(
                 create_app(services), http=BoundedHeads, access_log=False, log_config=None, ws_max_size=1 << 20,
                 ws_per_message_deflate=False, server_header=False, timeout_graceful_shutdown=_GRACE, lifespan="off",

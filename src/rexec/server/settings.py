@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 _PREFIX = "REXEC_"
 _BENCHES = "REXEC_BENCH_"
+_ENGINES = ("unix://", "tcp://", "http://", "https://", "ssh://")
 _MIB = 1 << 20
 _DAY = 86_400
 _SESSION = 180_000
@@ -189,6 +190,13 @@ class Settings(BaseSettings):
         host, colon, port = value.rpartition(":")
         if not host or not colon or not port.isdecimal() or int(port) > 65535:
             raise ValueError("must be host:port, as 127.0.0.1:8080")
+        return value
+
+    @field_validator("docker_host")
+    @classmethod
+    def _an_engine(cls, value: str | None) -> str | None:
+        if value and not value.startswith(_ENGINES):
+            raise ValueError("must be a URL, as unix:///var/run/docker.sock or tcp://10.0.0.5:2375")
         return value
 
     @field_validator("trusted_proxies", mode="before")
