@@ -7,7 +7,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,28 @@ _START = 180.0
 _DISK = "24G"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Daemon:
     url: str
     root: Path
-    pid: int
+
+
+class LocalDaemon(Daemon):
+    """It can be stopped and started again; its containers live on meanwhile."""
+
+    def __init__(self, url: str, root: Path, command: Sequence[str], log: Path) -> None:
+        super().__init__(url, root)
+        self._command, self._log = command, log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        started(self.url, self._process, self._log)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            ended(self._process)
 
 
 def _run(*command: str | Path) -> None:
@@ -50,7 +67,8 @@ def disk(place: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def daemon() -> Iterator[Daemon]:
+def daemon(*, beside: bool = False) -> Iterator[LocalDaemon]:
+    """`beside` another of the same network it leaves the firewall and the default bridge alone."""
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         pytest.fail("dockerd and root are lacking: make test installs and uses them")
     place = Path(mkdtemp(prefix="rexec-docker-", dir="/var/tmp"))
@@ -60,16 +78,19 @@ def daemon() -> Iterator[Daemon]:
         run = Path(mkdtemp(prefix="rexec-d-", dir="/run"))
         stack.callback(shutil.rmtree, run, ignore_errors=True)
         url, octet = f"unix://{run}/docker.sock", secrets.randbelow(100) + 100
+        network = ["--bip", f"10.{octet}.255.1/24"]
+        if beside:
+            network = ["--bridge", "none", "--iptables=false", "--ip6tables=false"]
         command = [
             "dockerd", "--host", url, "--data-root", str(root), "--exec-root", f"{run}/exec",
-            "--pidfile", f"{run}/docker.pid", "--bip", f"10.{octet}.255.1/24", "--live-restore",
+            "--pidfile", f"{run}/docker.pid", "--live-restore",
             "--default-address-pool", f"base=10.{octet}.0.0/16,size=24", "--registry-mirror", "http://127.0.0.1:9",
+            *network,
         ]  # fmt: skip
-        log = stack.enter_context((place / "dockerd.log").open("wb"))
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        stack.callback(ended, process)
-        started(url, process, place / "dockerd.log")
-        yield Daemon(url, root, process.pid)
+        opened = LocalDaemon(url, root, command, place / "dockerd.log")
+        stack.callback(opened.stop)
+        opened.start()
+        yield opened
         subprocess.run(
             f"docker -H {url} ps -aq | xargs -r docker -H {url} rm -f", shell=True, check=False, capture_output=True
         )

@@ -43,7 +43,7 @@ def distant_daemon() -> Iterator[Daemon]:
         process.stdin.close()
         url = f"tcp://{subnet}.2:{_PORT}"
         started(url, process, place / "dockerd.log")
-        yield Daemon(url, root, process.pid)
+        yield Daemon(url, root)
         subprocess.run(
             f"docker -H {url} ps -aq | xargs -r docker -H {url} rm -f", shell=True, check=False, capture_output=True
         )
