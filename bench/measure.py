@@ -168,7 +168,7 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def workbench() -> AsyncIterator[Workbench]:
+async def workbench(**settings: str) -> AsyncIterator[Workbench]:
     token, port = f"rexec_{secrets.token_hex(32)}", free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="rexec-bench-") as data:
@@ -180,6 +180,7 @@ async def workbench() -> AsyncIterator[Workbench]:
             "REXEC_ADMIN_TOKEN": token,
             "REXEC_FIRST_RUN_CHECK": "false",
             "REXEC_UPLOAD_LIMIT": str(4 << 30),
+            **settings,
         }
         server = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "rexec.cli", "serve", env=environment, stdout=log, stderr=log
