@@ -133,7 +133,7 @@ def described(codes: Iterable[str]) -> dict[int | str, dict[str, Any]]:
         refusal = CODES[code]
         answer = told.setdefault(
             refusal.status,
-            {"description": SAID[refusal.status], "model": Problem, "content": {"application/json": {"examples": {}}}},
+            {"description": SAID[refusal.status], "content": {"application/json": {"examples": {}}}},
         )
         answer["content"]["application/json"]["examples"][code] = {"value": refusal.body(code)}
     return dict(sorted(told.items()))
