@@ -100,3 +100,12 @@ async def test_secrets_are_told_once_even_with_a_key(api: Api) -> None:
     again = await api.http.post("/api/tokens", json=body, headers=headers)
     assert again.status_code == 409
     assert again.json()["code"] == "already_done"
+
+
+async def test_an_admin_who_starts_a_guests_container_does_not_outlast_the_guest(api: Api, guest_api: Api) -> None:
+    async with guest_api.container() as container:
+        at = f"/api/containers/{container['id']}"
+        assert (await guest_api.http.post(f"{at}/stop")).status_code == 200
+        assert (await api.http.post(f"{at}/start")).status_code == 200
+        guest = (await guest_api.http.get("/api/profile")).json()
+        assert (await guest_api.get(container["id"]))["expires_at"] <= guest["user"]["expires_at"]

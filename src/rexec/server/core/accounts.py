@@ -72,7 +72,13 @@ class Accounts:
 
     async def bootstrap(self, given: str | None, *, reset: bool = False) -> str | None:
         """Make the first admin; its token when one was made now (`given`, or a new one), else None. With `given` or
-        `reset`, older admin tokens of this kind end."""
+        `reset`, older admin tokens of this kind end. Of two servers that start together one is first."""
+        try:
+            return await self._bootstrap(given, reset=reset)
+        except Conflict:
+            return await self._bootstrap(given, reset=reset)
+
+    async def _bootstrap(self, given: str | None, *, reset: bool) -> str | None:
         now = self._clock()
         async with self._database.transaction() as tx:
             admin = await tx.users.by_username(ADMIN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from rexec.errors import Conflict, Invalid, LimitReached
+from rexec.server.core.access import principal_of
 from rexec.server.core.names import generate
 from rexec.server.core.tiers import Tiers
 from rexec.server.ports.records import ContainerRow, Principal, Status
@@ -37,6 +38,11 @@ class Admission:
                 tier=principal.tier,
                 message="Upgrade your plan to create more containers",
             )
+
+    async def owner(self, tx: Transaction, principal: Principal, row: ContainerRow) -> Principal:
+        """Whose limits and session bind a container, whoever acts on it."""
+        user = None if row.user_id == principal.user_id else await tx.users.get(row.user_id)
+        return principal if user is None else principal_of(user, frozenset(), None)
 
     async def name(self, tx: Transaction, principal: Principal, wanted: str | None) -> str:
         """`wanted`, or one that is made up. Raises `Conflict` (`name_taken`)."""

@@ -159,9 +159,10 @@ class Containers:
             idle = row.status not in (Status.RUNNING, Status.PAUSED)
             check(row, "start")
             if row.status in (Status.STOPPED, Status.ERROR):
-                await self._admission.room(tx, principal, again=row)
+                owner = await self._admission.owner(tx, principal, row)
+                await self._admission.room(tx, owner, again=row)
                 now = self._clock()
-                target, expires = Target.RUNNING, self._admission.expiry(principal, now)
+                target, expires = Target.RUNNING, self._admission.expiry(owner, now)
                 row = _current(
                     await transition(
                         tx, row, Status.STARTING, now, target=target, expires_at=expires, stage=Stage.READY
