@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import json
+import os
 import signal
 import socket
 import sys
@@ -27,6 +28,7 @@ from rexec.server.settings import Settings
 
 _out = Console(highlight=False, soft_wrap=True)
 _GRACE = 5
+_CLOSING = 10
 _ARENA_MAX = -8
 """`M_ARENA_MAX` of malloc.h."""
 _BACKLOG = 2048
@@ -116,7 +118,14 @@ async def _serve(settings: Settings, bound: socket.socket) -> int:
         finally:
             server.should_exit = True
             await asyncio.wait([serving])
+            asyncio.get_running_loop().call_later(_CLOSING, _leave)
     return 0
+
+
+def _leave() -> None:
+    """What hangs while it closes must not keep the process: the next start finds all of it, as after a crash."""
+    print(f"rexec: something did not close within {_CLOSING} s", file=sys.stderr, flush=True)
+    os._exit(0)
 
 
 def _address(bound: socket.socket) -> str:
