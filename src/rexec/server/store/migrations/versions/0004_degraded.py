@@ -5,8 +5,8 @@ from alembic import op
 
 from rexec.server.store.types import Json
 
-revision = "0003_degraded"
-down_revision = "0002_quarantine"
+revision = "0004_degraded"
+down_revision = "0003_accounts"
 
 
 def upgrade() -> None:
