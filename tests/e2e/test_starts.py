@@ -11,17 +11,22 @@ from pathlib import Path
 import pytest
 
 
-async def refused(data: Path, **settings: str) -> str:
+async def run(data: Path, module: str, *words: str, **settings: str) -> tuple[int | None, list[str]]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("REXEC_", "DOCKER_"))}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "rexec.cli", "serve",
+        sys.executable, "-m", module, *words,
         env={**environment, "REXEC_BIND": "127.0.0.1:0", "REXEC_DATA_DIR": str(data), **settings},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     async with asyncio.timeout(100):
         said, _ = await process.communicate()
-    assert process.returncode in (1, 2), said.decode()
-    [line] = said.decode().splitlines()
+    return process.returncode, said.decode().splitlines()
+
+
+async def refused(data: Path, **settings: str) -> str:
+    status, said = await run(data, "rexec.server", **settings)
+    assert status in (1, 2), said
+    [line] = said
     return line
 
 
@@ -48,3 +53,13 @@ async def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path) 
     for folder in (file, Path("/sys")):
         said = await refused(folder)
         assert said.startswith(f"rexec: cannot write in the data directory {folder}: ")
+
+
+async def test_a_start_without_its_image_keeps_the_admins_token_for_the_next(tmp_path: Path, daemon_url: str) -> None:
+    absent = "127.0.0.1:9/absent:1"
+    wanted = {"REXEC_DEFAULT_IMAGE": absent, "REXEC_DOCKER_HOST": daemon_url, "REXEC_LOG_LEVEL": "error"}
+    status, said = await run(tmp_path, "rexec.server", **wanted)
+    assert (status, absent in said[-1]) == (1, True), said
+    status, [token] = await run(tmp_path, "rexec.cli", "admin-token", **wanted)
+    assert status == 0
+    assert token.startswith("rexec_")

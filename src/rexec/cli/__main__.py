@@ -1,3 +1,3 @@
-from rexec.cli import app
+from rexec.cli.commands import app
 
 app()

@@ -12,11 +12,10 @@ from typing import Annotated, Any, TypeVar
 
 import structlog
 from cyclopts import App, Parameter
-from pydantic import ValidationError
 from rich.console import Console
 
-from rexec.errors import RexecError
-from rexec.server.settings import Settings, unknown_variables
+from rexec.errors import Invalid, RexecError
+from rexec.server.settings import Settings, read_settings
 
 app = App(name="rexec", help="Sandboxed Linux machines on demand.")
 images = App(name="images", help="The images that are here.")
@@ -31,25 +30,16 @@ def fail(message: str) -> None:
 
 
 def load_settings() -> Settings:
-    """Ends the program with one line for each setting that is wrong. Until the server sets its own log up, only what is
-    wrong is logged."""
+    """Ends the program with one line for each setting that is wrong. A command logs only what is wrong."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    unknown = unknown_variables(os.environ)
-    for sentence in unknown:
-        _err.print(f"rexec: {sentence}", markup=False)
-    if unknown:
-        sys.exit(2)
     try:
-        return Settings()
-    except ValidationError as error:
-        for found in error.errors():
-            _err.print(f"rexec: setting {'.'.join(map(str, found['loc']))}: {found['msg']}", markup=False)
-    except (OSError, ValueError) as error:
-        _err.print(f"rexec: settings: {error}", markup=False)
-    sys.exit(2)
+        return read_settings()
+    except Invalid as error:
+        _err.print(error.message, markup=False)
+        sys.exit(2)
 
 
 def finish(work: Coroutine[Any, Any, Result]) -> Result:
@@ -64,10 +54,8 @@ def finish(work: Coroutine[Any, Any, Result]) -> Result:
 
 @app.command
 def serve() -> None:
-    """Run the server."""
-    from rexec.cli.serving import run
-
-    sys.exit(run(load_settings()))
+    """Run the server, in the place of this process."""
+    os.execv(sys.executable, [sys.executable, "-m", "rexec.server"])  # noqa: S606
 
 
 @app.command(name="settings")
@@ -174,7 +162,3 @@ def build(
 
 def _size(size: int) -> str:
     return f"{size / 1e6:.0f} MB"
-
-
-def main() -> None:
-    app()

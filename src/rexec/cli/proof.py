@@ -1,14 +1,19 @@
-"""The first start proves itself: a container, its stages as they stream, a command in it, and away again."""
+"""The first start proves itself: a container, its stages as they stream, a command in it, and away again.
+
+Run beside the server: `python -m rexec.cli.proof ADDRESS IMAGE`, with a token as the input.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 import urllib.request
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from websockets.asyncio.client import connect
 
 _TIMEOUT = 180
@@ -66,3 +71,21 @@ async def _stages(events: Any, container: str, begun: float, out: Console) -> No
                 return
             if data["stage"] == "error":
                 raise RuntimeError(data["message"])
+
+
+def main() -> int:
+    """The exit status: 1 when it did not work, 130 when it was interrupted."""
+    _, address, image = sys.argv
+    out = Console(highlight=False, soft_wrap=True)
+    try:
+        asyncio.run(prove(address, sys.stdin.read(), image, out))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        out.print(f"[red]The first container did not work:[/red] {escape(str(error))}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

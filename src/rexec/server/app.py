@@ -116,8 +116,8 @@ async def _nowhere(socket: WebSocket) -> None:
     raise NotFound("not found")
 
 
-async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services, str | None]:
-    """Open every part on `stack`; and the first admin's token, if one was made now."""
+async def assemble(settings: Settings, stack: AsyncExitStack) -> Services:
+    """Open every part on `stack`."""
     recipes = read_recipes(settings.layers.recipes)
     bus, database = await open_store(settings, stack)
     installation, jwt_key, environment_key = await _keys(database)
@@ -171,11 +171,9 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> tuple[Services,
         settings=settings, host=host, tiers=tiers, containers=owned, creation=creation, reconciler=reconciler,
         quarantine=Quarantine(database, engine, clock, secrets, settings.quarantine_days),
     )  # fmt: skip
-    given = settings.admin_token.get_secret_value() if settings.admin_token else None
-    made = await services.accounts.bootstrap(given)
     await stack.enter_async_context(sweep)
     await stack.enter_async_context(reconciler)
-    return services, None if given else made
+    return services
 
 
 async def open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Bus, SqlDatabase]:

@@ -9,7 +9,16 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -17,6 +26,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from rexec.errors import Invalid
 
 _PREFIX = "REXEC_"
 _BENCHES = "REXEC_BENCH_"
@@ -30,6 +41,19 @@ _SESSION = 180_000
 def _split(value: Any) -> Any:
     """`a, b` in the environment is a list as well."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def read_settings() -> Settings:
+    """From the environment and the file. Raises `Invalid` with a line for each setting that is wrong."""
+    wrong = unknown_variables(os.environ)
+    if not wrong:
+        try:
+            return Settings()
+        except ValidationError as error:
+            wrong = [f"setting {'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
+        except (OSError, ValueError) as error:
+            wrong = [f"settings: {error}"]
+    raise Invalid("\n".join(f"rexec: {sentence}" for sentence in wrong), code="wrong_settings")
 
 
 def unknown_variables(names: Iterable[str]) -> list[str]:

@@ -29,7 +29,7 @@ _SQLITE_PRAGMAS = (
     "synchronous=NORMAL",
     "foreign_keys=ON",
     "temp_store=MEMORY",
-    "cache_size=-2048",
+    "cache_size=-1024",
 )
 """`synchronous=NORMAL` in WAL mode loses no consistency: after a power cut the last commits may be missing, after a
 crash of the server nothing is."""

@@ -1,4 +1,4 @@
-"""`rexec serve`: the server in the foreground, what it says at its start, and the first start's proof."""
+"""The server in the foreground, what it says at its start, and the first start's proof."""
 
 from __future__ import annotations
 
@@ -16,17 +16,14 @@ from tempfile import TemporaryFile
 
 import uvicorn
 import uvloop
-from rich.console import Console
 
-from rexec.cli.local import provide
-from rexec.cli.logs import configure
-from rexec.cli.proof import prove
-from rexec.errors import RexecError
+from rexec.errors import Invalid, RexecError, Unavailable
 from rexec.server.api.heads import BoundedHeads
 from rexec.server.app import assemble, create_app
-from rexec.server.settings import Settings
+from rexec.server.core.services import Services
+from rexec.server.logs import configure
+from rexec.server.settings import Settings, read_settings
 
-_out = Console(highlight=False, soft_wrap=True)
 _GRACE = 5
 _CLOSING = 10
 _ARENA_MAX = -8
@@ -48,31 +45,24 @@ class _Foreground(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def run(settings: Settings) -> int:
+def main() -> int:
     """The exit status. Never a traceback for what a person can put right."""
+    try:
+        settings = read_settings()
+    except Invalid as error:
+        print(error.message, file=sys.stderr)
+        return 2
     _share_heap()
     configure(settings)
     try:
         _take(settings.data_dir)
-    except OSError as error:
-        print(f"rexec: cannot write in the data directory {settings.data_dir}: {error.strerror}", file=sys.stderr)
-        return 1
-    try:
-        bound = _bind(settings)
-    except OSError as error:
-        print(f"rexec: cannot listen on {settings.bind}: {error.strerror}", file=sys.stderr)
-        return 1
-    with bound:
-        try:
+        with _bind(settings) as bound:
             return uvloop.run(_serve(settings, bound))
-        except RexecError as error:
-            print(f"rexec: {error.message}", file=sys.stderr)
-            return 1
-        except OSError as error:
-            print(f"rexec: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            return 0
+    except (RexecError, OSError) as error:
+        print(f"rexec: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
 
 
 def _share_heap() -> None:
@@ -82,9 +72,11 @@ def _share_heap() -> None:
 
 
 def _take(data_dir: Path) -> None:
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with TemporaryFile(dir=data_dir):
-        pass
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        TemporaryFile(dir=data_dir).close()
+    except OSError as error:
+        raise Unavailable(f"cannot write in the data directory {data_dir}: {error.strerror}") from error
 
 
 def _bind(settings: Settings) -> socket.socket:
@@ -94,32 +86,39 @@ def _bind(settings: Settings) -> socket.socket:
     try:
         bound.bind((settings.host, settings.port))
         bound.listen(_BACKLOG)
-    except OSError:
+    except OSError as error:
         bound.close()
-        raise
+        raise Unavailable(f"cannot listen on {settings.bind}: {error.strerror}") from error
     return bound
 
 
 async def _serve(settings: Settings, bound: socket.socket) -> int:
-    await provide(settings, settings.default_image)
     async with AsyncExitStack() as stack:
-        services, made = await assemble(settings, stack)
-        server = _Foreground(
-            uvicorn.Config(
-                create_app(services), http=BoundedHeads, access_log=False, log_config=None, ws_max_size=1 << 20,
-                ws_per_message_deflate=False, server_header=False, timeout_graceful_shutdown=_GRACE, lifespan="off",
-                proxy_headers=False, timeout_keep_alive=65, backlog=_BACKLOG,
-            )
-        )  # fmt: skip
+        services = await assemble(settings, stack)
+        if await services.engine.image(settings.default_image) is None:
+            status = await _command("rexec.cli", "images", "build", settings.default_image)
+            if status != 0:
+                return status
+        given = settings.admin_token.get_secret_value() if settings.admin_token else None
+        made = await services.accounts.bootstrap(given)
+        server = _Foreground(_config(services))
         serving = asyncio.create_task(server.serve(sockets=[bound]))
         try:
-            await _first_start(settings, serving, _address(bound), made)
+            await _first_start(settings, serving, _address(bound), None if given else made)
             await serving
         finally:
             server.should_exit = True
             await asyncio.wait([serving])
             asyncio.get_running_loop().call_later(_CLOSING, _leave)
     return 0
+
+
+def _config(services: Services) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(services), http=BoundedHeads, access_log=False, log_config=None, ws_max_size=1 << 20,
+        ws_per_message_deflate=False, server_header=False, timeout_graceful_shutdown=_GRACE, lifespan="off",
+        proxy_headers=False, timeout_keep_alive=65, backlog=_BACKLOG,
+    )  # fmt: skip
 
 
 def _leave() -> None:
@@ -139,29 +138,39 @@ async def _first_start(settings: Settings, serving: asyncio.Task[None], address:
     usable = token or (settings.admin_token.get_secret_value() if settings.admin_token else None)
     if not settings.first_run_check or usable is None or await asyncio.to_thread(proved.exists):
         return
-    proving = asyncio.create_task(prove(address, usable, settings.default_image, _out))
+    proving = asyncio.create_task(_command("rexec.cli.proof", address, settings.default_image, given=usable))
     await asyncio.wait([proving, serving], return_when=asyncio.FIRST_COMPLETED)
     if not proving.done():
         proving.cancel()
         await asyncio.wait([proving])
-    elif proving.exception() is not None:
-        _out.print(f"[red]The first container did not work:[/red] {proving.exception()}")
-    else:
+    elif proving.result() == 0:
         await asyncio.to_thread(proved.touch)
 
 
+async def _command(module: str, *words: str, given: str = "") -> int:
+    """The exit status of one of our modules, run beside us; `given` is its input."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *words, stdin=asyncio.subprocess.PIPE)
+    try:
+        await process.communicate(given.encode())
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+            await process.wait()
+    return await process.wait()
+
+
 def _welcome(settings: Settings, address: str, token: str | None) -> None:
-    _out.print(f"\n[bold]Rexec[/bold] is at {address} (data in {settings.data_dir})")
+    print(f"\nRexec is at {address} (data in {settings.data_dir})")
     if token is not None:
-        _out.print(f"Admin token, shown this once:\n  {token}", markup=False)
+        print(f"Admin token, shown this once:\n  {token}")
     elif settings.admin_token is None:
         reset = f"{sys.executable} -m rexec.cli admin-token --reset"
-        _out.print(f"The admin token was shown at the first start; for a new one:\n  {reset}", markup=False)
+        print(f"The admin token was shown at the first start; for a new one:\n  {reset}")
     held = token or ("$TOKEN" if settings.admin_token is None else "$REXEC_ADMIN_TOKEN")
     body = json.dumps({"image": settings.default_image})
-    _out.print(
+    print(
         f"Open it in a browser and sign in with the token, or create a container:\n"
         f'  curl -s {address}/api/containers -H "Authorization: Bearer {held}" '
         f"-H 'Content-Type: application/json' -d '{body}'\n",
-        markup=False,
+        flush=True,
     )
