@@ -40,7 +40,8 @@ class Files:
         return entry
 
     async def get(self, path: str, **headers: str) -> Any:
-        return await self.http.get(self.at, params={"path": path}, headers=headers)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.get(self.at, params={"path": path}, headers=named)
 
     async def stat(self, path: str) -> Any:
         return (await self.http.get(f"{self.at}/stat", params={"path": path})).json()
@@ -79,8 +80,27 @@ async def test_ranges(files: Files) -> None:
     for wanted in ("100000-", "-0", "9-5"):
         refused = await files.get("/tmp-range", Range=f"bytes={wanted}")
         assert (refused.status_code, refused.json()["code"]) == (416, "range_not_satisfiable")
+        assert (refused.headers["content-range"], refused.json()["size"]) == ("bytes */100000", 100_000)
     # What is no range of bytes is not obeyed.
     assert (await files.get("/tmp-range", Range="lines=1-2")).content == content
+    # Nor is one of what the file was.
+    tag = (await files.get("/tmp-range")).headers["etag"]
+    assert (await files.get("/tmp-range", Range="bytes=1-1", If_Range=tag)).content == content[1:2]
+    await files.put("/tmp-range", content)
+    assert (await files.get("/tmp-range", Range="bytes=1-1", If_Range=tag)).status_code == 200
+
+
+async def test_the_head_of_a_download(files: Files) -> None:
+    for content in (b"12345", b"", bytes(1 << 20)):
+        await files.put("/head.txt", content)
+        got = await files.get("/head.txt")
+        head = await files.http.head(files.at, params={"path": "/head.txt"}, headers={"Range": "bytes=0-1"})
+        assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(content)))
+        same = ("accept-ranges", "etag", "content-type", "content-length", "content-disposition")
+        assert {name: head.headers[name] for name in same} == {name: got.headers[name] for name in same}
+    assert "content-length" not in (await files.http.head(files.at, params={"path": "/proc/self/status"})).headers
+    for path, status in (("/nowhere", 404), ("/etc", 409), ("relative", 400)):
+        assert (await files.http.head(files.at, params={"path": path})).status_code == status
 
 
 async def test_forms_and_json(files: Files) -> None:
@@ -162,8 +182,22 @@ async def test_a_full_disk_leaves_the_old_file(files: Files) -> None:
     full = await files.http.put(files.at, params={"path": "/dev/shm/file"}, content=bytes(70 << 20))
     assert (full.status_code, full.json()["code"]) == (507, "disk_full")
     assert (await files.get("/dev/shm/file")).content == b"old"
+    # So it does for what is moved there, which stays where it was.
+    await files.put("/home/user/large", bytes(70 << 20), user="1000:7", mode="640")
+    for _ in range(2):
+        moving = {"from": "/home/user/large", "to": "/dev/shm/file", "overwrite": True}
+        full = await files.http.post(f"{files.at}/move", json=moving)
+        assert (full.status_code, full.json()["code"]) == (507, "disk_full")
+    assert (await files.get("/dev/shm/file")).content == b"old"
+    assert (await files.stat("/home/user/large"))["size"] == 70 << 20
     listed = (await files.http.get(f"{files.at}/list", params={"path": "/dev/shm"})).json()["files"]
     assert [entry["name"] for entry in listed] == ["file"]
+    moved = await files.http.post(f"{files.at}/move", json={"from": "/dev/shm/file", "to": "/home/user/large/x"})
+    assert moved.status_code == 409, moved.text
+    back = {"from": "/dev/shm/file", "to": "/home/user/large", "overwrite": True}
+    assert (await files.http.post(f"{files.at}/move", json=back)).status_code == 200
+    assert (await files.get("/home/user/large")).content == b"old"
+    assert (await files.get("/dev/shm/file")).status_code == 404
 
 
 async def test_changes_are_told_both_ways(files: Files) -> None:
@@ -218,11 +252,24 @@ async def test_stats_are_the_containers_own(files: Files) -> None:
                 break
 
 
-async def test_holes_of_a_file_cost_nothing(served: Served) -> None:
+async def test_holes_cost_nothing_and_the_disk_has_an_end(served: Served) -> None:
     async with served.api.container(disk_mb=1024) as container:
         files = Files(served.api, container)
-        await served.api.exec(container["id"], "truncate -s 3G /sparse && printf end >>/sparse")
-        end = await files.get("/sparse", Range=f"bytes={(3 << 30) - 2}-")
+        await served.api.exec(container["id"], "mkdir /holes; truncate -s 1T /holes/sparse; printf end >>/holes/sparse")
+        end = await files.get("/holes/sparse", Range=f"bytes={(1 << 40) - 2}-")
         assert (end.status_code, end.content) == (206, b"\0\0end")
-        archive = await files.http.get(f"{files.at}/stat", params={"path": "/sparse"})
-        assert archive.json()["size"] == (3 << 30) + 3
+        assert (await files.stat("/holes/sparse"))["size"] == (1 << 40) + 3
+        packed = (await files.http.get(f"{files.at}/archive", params={"path": "/holes"})).content
+        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            assert tar.getmember("holes/sparse").size == (1 << 40) + 3
+        await files.put("/packed.tar", packed)
+        unpack = "tar -xf packed.tar -C /tmp && stat -c %s /tmp/holes/sparse && tail -c 3 /tmp/holes/sparse"
+        unpacked = await served.api.exec(container["id"], unpack, cwd="/")
+        assert unpacked["stdout"] == f"{(1 << 40) + 3}\nend", unpacked
+        # The disk that is the container's own has an end, too.
+        await files.put("/kept", b"old")
+        await served.api.exec(container["id"], "for n in 512 256 128 64 32 16 8 4; do fallocate -l ${n}M /full$n; done")
+        full = await files.http.put(files.at, params={"path": "/kept"}, content=os.urandom(64 << 20))
+        assert (full.status_code, full.json()["code"]) == (507, "disk_full")
+        assert (await files.get("/kept")).content == b"old"
+        assert (await served.api.exec(container["id"], "ls -a / | grep -c .rexec-"))["stdout"] == "0\n"

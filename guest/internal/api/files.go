@@ -3,10 +3,12 @@ package api
 import (
 	"bufio"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"rexec-guest/internal/accounts"
@@ -41,14 +43,17 @@ func (a *API) download(x *http1.Exchange, _ []string) error {
 	defer file.Close()
 	headers := []string{
 		"Content-Type", "application/octet-stream", "Accept-Ranges", "bytes", "Rexec-Mode", modeOf(info),
-		"Rexec-Mtime", info.ModTime().UTC().Format(time.RFC3339Nano),
+		"Rexec-Mtime", info.ModTime().UTC().Format(time.RFC3339Nano), "ETag", tag(info),
 	}
 	size := info.Size()
 	if size == 0 {
-		// Files of /proc and /sys say nothing of their size.
-		return files.Copy(x.Start(200, -1, headers...), file, -1)
+		return whole(x, file, headers)
 	}
-	from, to, partial, err := span(x.Header("Range"), size)
+	wanted := x.Header("Range")
+	if condition := x.Header("If-Range"); condition != "" && condition != tag(info) {
+		wanted = ""
+	}
+	from, to, partial, err := span(wanted, size)
 	if err != nil {
 		return err
 	}
@@ -62,6 +67,34 @@ func (a *API) download(x *http1.Exchange, _ []string) error {
 		return err
 	}
 	return files.Copy(x.Start(status, to-from, headers...), file, to-from)
+}
+
+// whole sends a file that says nothing of its size, as those of /proc and /sys, or is empty.
+func whole(x *http1.Exchange, file *os.File, headers []string) error {
+	var first [4096]byte
+	count, err := threads.Slow1(func() (int, error) { return file.Read(first[:]) })
+	if err == io.EOF {
+		x.Start(200, 0, headers...)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	out := x.Start(200, -1, headers...)
+	if _, err := out.Write(first[:count]); err != nil {
+		return err
+	}
+	return files.Copy(out, file, -1)
+}
+
+// tag names a file's content as long as it is the same: what is uploaded is another file, what is written into it has
+// another time.
+func tag(info os.FileInfo) string {
+	number := uint64(0)
+	if found, ok := info.Sys().(*syscall.Stat_t); ok {
+		number = found.Ino
+	}
+	return fmt.Sprintf(`"%x-%x-%x"`, number, info.Size(), info.ModTime().UnixNano())
 }
 
 func modeOf(info os.FileInfo) string {
@@ -82,7 +115,7 @@ func span(header string, size int64) (from, to int64, partial bool, err error) {
 	if !ok || !ok2 || strings.Contains(text, ",") {
 		return 0, size, false, nil
 	}
-	refused := fault.New(416, "range", "the file has %d bytes", size)
+	refused := fault.Range(size)
 	if first == "" {
 		count, err := strconv.ParseInt(last, 10, 64)
 		if err != nil || count <= 0 {
@@ -256,7 +289,7 @@ func (a *API) unpack(x *http1.Exchange, _ []string) error {
 	if _, err := files.MakeDir(path, -1, x.Query.Get("user"), true); err != nil {
 		return err
 	}
-	unpacked, err := archive.Unpack(x.Body(), path, owner)
+	unpacked, err := archive.Unpack(x.Body(), path, owner, x.Left)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"rexec-guest/internal/accounts"
+	"rexec-guest/internal/extent"
+	"rexec-guest/internal/folder"
 	"rexec-guest/internal/threads"
 )
 
@@ -22,6 +24,7 @@ const (
 type inode struct{ device, number uint64 }
 
 type packer struct {
+	raw    io.Writer // beneath out, for what the tar package does not write
 	out    *tar.Writer
 	linked map[inode]string
 	buffer []byte
@@ -29,44 +32,51 @@ type packer struct {
 
 // Pack writes a file or folder; the names in the archive begin with its own, as those of a copied folder do.
 func Pack(out io.Writer, name string) error {
-	p := &packer{out: tar.NewWriter(out), linked: map[inode]string{}, buffer: make([]byte, part)}
-	if err := p.add(name, path.Base(name)); err != nil {
+	p := &packer{raw: out, out: tar.NewWriter(out), linked: map[inode]string{}, buffer: make([]byte, part)}
+	at, err := threads.Slow1(func() (folder.Folder, error) { return folder.Open(path.Dir(name)) })
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	last, inside := path.Base(name), path.Base(name)
+	if name == "/" {
+		last, inside = ".", "."
+	}
+	if err := p.add(at, last, inside, name); err != nil {
 		return err
 	}
 	return p.out.Close()
 }
 
-func (p *packer) add(name, inside string) error {
-	if inside == "/" {
-		inside = "."
-	}
-	info, err := threads.Slow1(func() (fs.FileInfo, error) { return os.Lstat(name) })
+// add packs what has a name in a folder; whole is its path where it is known.
+func (p *packer) add(at folder.Folder, name, inside, whole string) error {
+	info, err := threads.Slow1(func() (fs.FileInfo, error) { return os.Lstat(at.Child(name)) })
 	if err != nil {
 		return err
 	}
-	header, err := p.header(name, inside, info)
+	header, err := p.header(at.Child(name), inside, info)
 	if header == nil || err != nil {
 		return err
 	}
 	if header.Typeflag == tar.TypeReg {
-		return p.file(name, header)
+		return p.file(at, name, header, info)
 	}
 	if err := p.out.WriteHeader(header); err != nil {
 		return err
 	}
-	if info.IsDir() && !virtual(name) {
-		return p.folder(name, inside)
+	if info.IsDir() {
+		return p.folder(at, name, inside, whole)
 	}
 	return nil
 }
 
 // virtual tells the file systems that the kernel makes up, and what is mounted for the guest, from those that hold files.
-func virtual(name string) bool {
-	if name == "/.rexec" {
+func virtual(opened folder.Folder, whole string) bool {
+	if whole == "/.rexec" {
 		return true
 	}
 	var found syscall.Statfs_t
-	if syscall.Statfs(name, &found) != nil {
+	if syscall.Fstatfs(int(opened.Fd()), &found) != nil {
 		return false
 	}
 	const proc, sys, devpts, cgroup, cgroup2, mqueue = 0x9fa0, 0x62656572, 0x1cd1, 0x27e0eb, 0x63677270, 0x19800202
@@ -117,63 +127,77 @@ type bare struct{ fs.FileInfo }
 
 func (bare) Sys() any { return nil }
 
-// file writes exactly the size that its header says, however the file changes meanwhile.
-func (p *packer) file(name string, header *tar.Header) error {
+func (p *packer) file(at folder.Folder, name string, header *tar.Header, info fs.FileInfo) error {
 	source, err := threads.Slow1(func() (*os.File, error) {
-		return os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		return os.OpenFile(at.Child(name), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	})
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.ELOOP) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer source.Close()
+	found, _ := info.Sys().(*syscall.Stat_t)
+	if found != nil && extent.Hollow(found) {
+		runs, err := threads.Slow1(func() ([]extent.Extent, error) { return extent.All(source, header.Size, mostRuns) })
+		if err == nil && hollow(runs, header.Size) {
+			return p.sparse(source, header, runs)
+		}
+	}
 	if err := p.out.WriteHeader(header); err != nil {
 		return err
 	}
-	left := header.Size
-	for left > 0 {
-		space := p.buffer[:min(left, part)]
-		count, err := threads.Slow1(func() (int, error) { return source.Read(space) })
+	return p.content(p.out, source, extent.Extent{From: 0, To: header.Size})
+}
+
+// content writes exactly the length of the run, however the file changes meanwhile.
+func (p *packer) content(out io.Writer, source *os.File, run extent.Extent) error {
+	for run.From < run.To {
+		space := p.buffer[:min(run.To-run.From, part)]
+		count, err := threads.Slow1(func() (int, error) { return source.ReadAt(space, run.From) })
 		if count == 0 && err != nil {
 			clear(space)
 			count = len(space)
 		}
-		if _, err := p.out.Write(space[:count]); err != nil {
+		if _, err := out.Write(space[:count]); err != nil {
 			return err
 		}
-		left -= int64(count)
+		run.From += int64(count)
 	}
 	return nil
 }
 
-func (p *packer) folder(name, inside string) error {
-	names, err := threads.Slow1(func() ([]string, error) {
-		directory, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer directory.Close()
-		return directory.Readdirnames(-1)
-	})
+func (p *packer) folder(at folder.Folder, name, inside, whole string) error {
+	opened, err := threads.Slow1(func() (folder.Folder, error) { return at.Enter(name) })
 	if err != nil {
 		return nil
 	}
-	for _, child := range names {
-		err := p.add(path.Join(name, child), path.Join(inside, child))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+	defer opened.Close()
+	if virtual(opened, whole) {
+		return nil
+	}
+	for {
+		names, ended := threads.Slow1(func() ([]string, error) { return opened.Readdirnames(folder.Batch) })
+		for _, child := range names {
+			// The archive's names are those of the whole path: path.Join would clean what is not to be cleaned twice.
+			err := p.add(opened, child, below(inside, child), below(whole, child))
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+		if ended != nil {
+			return nil
 		}
 	}
-	return nil
 }
 
-// Copy copies a file or folder into a folder, owners, modes, times and links included.
-func Copy(name, into string) error {
-	reader, writer := io.Pipe()
-	go func() { _ = writer.CloseWithError(Pack(writer, name)) }()
-	_, err := Unpack(reader, into, nil)
-	_ = reader.CloseWithError(io.ErrClosedPipe)
-	return err
+func below(folder, name string) string {
+	if folder == "." {
+		return name
+	}
+	if folder == "/" {
+		return "/" + name
+	}
+	return folder + "/" + name
 }

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 
 	"rexec-guest/internal/accounts"
 	"rexec-guest/internal/fault"
+	"rexec-guest/internal/files"
 	"rexec-guest/internal/threads"
 )
 
@@ -25,6 +27,7 @@ type Unpacked struct {
 type unpacker struct {
 	root    *os.Root
 	owner   *accounts.Account
+	left    func() bool // whether the other side has gone away
 	done    Unpacked
 	folders []*tar.Header // their times are set at the end, when nothing is put into them any more
 	buffer  []byte
@@ -33,13 +36,13 @@ type unpacker struct {
 const mostFolders = 100_000
 
 // Unpack extracts a tar stream beneath a folder. What would leave it, by its name or through a link, is refused.
-func Unpack(source io.Reader, into string, owner *accounts.Account) (*Unpacked, error) {
+func Unpack(source io.Reader, into string, owner *accounts.Account, left func() bool) (*Unpacked, error) {
 	root, err := threads.Slow1(func() (*os.Root, error) { return os.OpenRoot(into) })
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	u := &unpacker{root: root, owner: owner, buffer: make([]byte, part)}
+	u := &unpacker{root: root, owner: owner, left: left, buffer: make([]byte, part)}
 	body := &traced{source: source}
 	in := tar.NewReader(body)
 	for {
@@ -203,20 +206,8 @@ func (u *unpacker) file(header *tar.Header, content io.Reader) error {
 		return err
 	}
 	defer target.Close()
-	for {
-		count, err := content.Read(u.buffer)
-		if count > 0 {
-			if _, err := threads.Slow1(func() (int, error) { return target.Write(u.buffer[:count]) }); err != nil {
-				return err
-			}
-			u.done.Bytes += int64(count)
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
+	if err := u.content(target, content, sparse(header)); err != nil {
+		return err
 	}
 	if err := u.own(header); err != nil {
 		return err
@@ -226,6 +217,41 @@ func (u *unpacker) file(header *tar.Header, content io.Reader) error {
 	}
 	u.dress(header)
 	return nil
+}
+
+// content writes the file; of one that has holes what is zero becomes holes again.
+func (u *unpacker) content(target *os.File, content io.Reader, holes bool) error {
+	length := int64(0)
+	for {
+		count, err := files.Gather(content, u.buffer)
+		piece := u.buffer[:count]
+		if holes && bytes.Equal(piece, nothing[:count]) {
+			// This may be the end of no work at all: nobody notices otherwise that the other side left.
+			if u.left() {
+				return io.ErrUnexpectedEOF
+			}
+		} else if _, err := threads.Slow1(func() (int, error) { return target.WriteAt(piece, length) }); err != nil {
+			return err
+		}
+		length += int64(count)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	u.done.Bytes += length
+	_, err := threads.Slow1(func() (bool, error) { return true, target.Truncate(length) })
+	return err
+}
+
+var nothing [part]byte
+
+// sparse tells whether the entry says that it has holes.
+func sparse(header *tar.Header) bool {
+	_, told := header.PAXRecords["GNU.sparse.major"]
+	return told || header.Typeflag == tar.TypeGNUSparse
 }
 
 func (u *unpacker) own(header *tar.Header) error {

@@ -13,6 +13,7 @@ type Error struct {
 	Status int    `json:"-"`
 	Code   string `json:"code"`
 	Text   string `json:"error"`
+	Size   *int64 `json:"size,omitempty"` // of the file, where a range is beyond it
 }
 
 func (e *Error) Error() string { return e.Text }
@@ -24,6 +25,13 @@ func New(status int, code, format string, args ...any) *Error {
 
 // BadRequest is a request that cannot be understood.
 func BadRequest(format string, args ...any) *Error { return New(400, "bad_request", format, args...) }
+
+// Range is one that a file of the size does not have.
+func Range(size int64) *Error {
+	known := New(416, "range", "the file has %d bytes", size)
+	known.Size = &size
+	return known
+}
 
 // NotFound names something that is not there.
 func NotFound(format string, args ...any) *Error { return New(404, "not_found", format, args...) }

@@ -2,6 +2,7 @@ package files
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path"
 	"runtime"
@@ -10,7 +11,6 @@ import (
 
 	"rexec-guest/internal/accounts"
 	"rexec-guest/internal/acl"
-	"rexec-guest/internal/archive"
 	"rexec-guest/internal/fault"
 	"rexec-guest/internal/threads"
 )
@@ -24,15 +24,23 @@ func Delete(name string, recursive bool) error {
 	if name == "/" {
 		return fault.BadRequest("the root is not deleted")
 	}
-	_, err = threads.Slow1(func() (bool, error) {
-		if _, err := os.Lstat(name); err != nil {
-			return false, err
-		}
-		if recursive {
-			return true, os.RemoveAll(name)
-		}
-		return true, remove(name)
-	})
+	if _, err = threads.Slow1(func() (fs.FileInfo, error) { return os.Lstat(name) }); err != nil {
+		return err
+	}
+	if recursive {
+		return removeAll(name)
+	}
+	_, err = threads.Slow1(func() (bool, error) { return true, remove(name) })
+	return err
+}
+
+// removals leaves most slots to others, however many large trees are removed at once.
+var removals = make(chan struct{}, 3)
+
+func removeAll(name string) error {
+	removals <- struct{}{}
+	defer func() { <-removals }()
+	_, err := threads.Slow1(func() (bool, error) { return true, os.RemoveAll(name) })
 	return err
 }
 
@@ -129,7 +137,7 @@ func Move(from, to string, overwrite bool) (*Entry, error) {
 		return true, rename(from, to, overwrite)
 	})
 	if errors.Is(err, syscall.EXDEV) {
-		err = carry(from, to, overwrite)
+		err = across(from, to, overwrite)
 	}
 	if err != nil {
 		return nil, err
@@ -176,25 +184,4 @@ func renameNoReplace(from, to string) error {
 		return errno
 	}
 	return nil
-}
-
-// carry copies to a place beside the target, moves that there and removes the source. The slow calls of a copy take
-// slots one by one.
-func carry(from, to string, overwrite bool) error {
-	beside, err := os.MkdirTemp(path.Dir(to), ".rexec-")
-	if err != nil {
-		return err
-	}
-	remove := func(name string) error {
-		_, err := threads.Slow1(func() (bool, error) { return true, os.RemoveAll(name) })
-		return err
-	}
-	defer func() { _ = remove(beside) }()
-	if err := archive.Copy(from, beside); err != nil {
-		return err
-	}
-	if err := rename(path.Join(beside, path.Base(from)), to, overwrite); err != nil {
-		return err
-	}
-	return remove(from)
 }

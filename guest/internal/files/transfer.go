@@ -7,12 +7,13 @@ import (
 	"io"
 	"os"
 	"path"
-	"strings"
+	"path/filepath"
 	"sync"
 	"syscall"
 
 	"rexec-guest/internal/accounts"
 	"rexec-guest/internal/acl"
+	"rexec-guest/internal/carry"
 	"rexec-guest/internal/fault"
 	"rexec-guest/internal/threads"
 )
@@ -94,7 +95,7 @@ func fill(file *os.File, body io.Reader) error {
 	buffer := parts.Get().(*[part]byte)
 	defer parts.Put(buffer)
 	for {
-		count, err := gather(body, buffer[:])
+		count, err := Gather(body, buffer[:])
 		if count > 0 {
 			if _, err := threads.Slow1(func() (int, error) { return file.Write(buffer[:count]) }); err != nil {
 				return err
@@ -109,8 +110,8 @@ func fill(file *os.File, body io.Reader) error {
 	}
 }
 
-// gather is io.ReadFull, but it does not hide how the body ended.
-func gather(body io.Reader, buffer []byte) (int, error) {
+// Gather is io.ReadFull, but it does not hide how the body ended.
+func Gather(body io.Reader, buffer []byte) (int, error) {
 	total := 0
 	for total < len(buffer) {
 		count, err := body.Read(buffer[total:])
@@ -158,6 +159,7 @@ type writer struct {
 	put       *Put
 	owner     *accounts.Account
 	inherits  bool
+	replaces  bool
 	name      string
 	temporary string
 	file      *os.File
@@ -213,6 +215,7 @@ func (w *writer) inherit() error {
 	if err := plain(w.name, info); err != nil {
 		return err
 	}
+	w.replaces = true
 	if found, ok := info.Sys().(*syscall.Stat_t); ok {
 		w.mode = found.Mode & 0o7777
 		if w.inherits {
@@ -225,6 +228,9 @@ func (w *writer) inherit() error {
 func (w *writer) end(err error) (*Entry, error) {
 	if err == nil {
 		err = w.file.Chown(w.uid, w.gid)
+	}
+	if err == nil {
+		err = w.keep()
 	}
 	if err == nil {
 		err = syscall.Fchmod(int(w.file.Fd()), w.mode)
@@ -242,6 +248,19 @@ func (w *writer) end(err error) (*Entry, error) {
 	return stat(w.name)
 }
 
+// keep takes the attributes over from the file that is replaced; not the rights that its content had.
+func (w *writer) keep() error {
+	if !w.replaces {
+		return nil
+	}
+	old, err := os.OpenFile(w.name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil
+	}
+	defer old.Close()
+	return carry.Attributes(old, w.file, "user.", "system.posix_acl_access")
+}
+
 // followed is where a final link, and the link there, lead.
 func followed(name string) (string, error) {
 	for range 40 {
@@ -249,10 +268,15 @@ func followed(name string) (string, error) {
 		if err != nil {
 			return name, nil
 		}
-		if !strings.HasPrefix(target, "/") {
-			target = path.Join(path.Dir(name), target)
+		if !path.IsAbs(target) {
+			target = path.Dir(name) + "/" + target
 		}
-		name = path.Clean(target)
+		// The folder's own links come first: `..` behind one is not the folder that its name stands in.
+		parent, last := path.Split(target)
+		if parent, err = filepath.EvalSymlinks(parent); err != nil {
+			return path.Clean(target), nil
+		}
+		name = path.Join(parent, last)
 	}
 	return "", &os.PathError{Op: "open", Path: name, Err: syscall.ELOOP}
 }

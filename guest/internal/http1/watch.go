@@ -3,6 +3,8 @@ package http1
 import (
 	"context"
 	"time"
+
+	"rexec-guest/internal/frames"
 )
 
 // watching reads ahead on the connection so that the other side's leaving is seen while an answer is prepared.
@@ -35,3 +37,6 @@ func (x *Exchange) stopWatching() {
 	_ = x.conn.SetReadDeadline(time.Time{})
 	w.cancel()
 }
+
+// Left tells whether the other side has gone away, though there may be more of the body to read.
+func (x *Exchange) Left() bool { return frames.Left(x.conn) }

@@ -172,6 +172,7 @@ class FileDeleted(Answer):
 
     message: str
     path: str
+    path_b64: str | None = None
 
 
 class Port(Answer):

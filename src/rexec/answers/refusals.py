@@ -94,7 +94,7 @@ CODES: Mapping[str, Refusal] = {
     "request_timeout": Refusal(408, "the body took longer than 30 s"),
     "too_large": Refusal(413, "the body is larger than 1048576 bytes"),
     "unsupported_media_type": Refusal(415, "the body must be application/json"),
-    "range_not_satisfiable": Refusal(416, "the file has 12 bytes"),
+    "range_not_satisfiable": Refusal(416, "the file has 12 bytes", {"size": 12}),
     "rate_limited": Refusal(429, "rate limit exceeded", {"retry_after": 30, "limit": 1200}),
     "unsupported": Refusal(501, "this engine cannot pause a container"),
     "guest_protocol": Refusal(502, "the guest answered with an error of no known kind"),

@@ -323,7 +323,7 @@ async def wait(
     """Wait for its end, at most a minute."""
     _, guest = await services.inside.guest(principal, reference)
     query: dict[str, str | bytes] = {"timeout": f"{timeout:g}"}
-    return Json(await guest.call("GET", f"/v1/processes/{process}/wait", query=query))
+    return Json(await guest.call("GET", f"/v1/processes/{process}/wait", query=query, patience=timeout))
 
 
 @operation(router, "DELETE", _PROCESSES + "/{process}", scope="exec", answer=inside.Nothing, refuses=_PROCESS)

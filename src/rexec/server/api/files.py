@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import mimetypes
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -14,7 +14,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 from sse_starlette import EventSourceResponse
 from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
@@ -25,16 +25,23 @@ from rexec.answers.refusals import INSIDE
 from rexec.errors import Invalid, RexecError
 from rexec.models import MakeDirectory, MoveFile, UploadFile, decoded
 from rexec.server.api import sockets
+from rexec.server.api.forms import Form
 from rexec.server.api.problems import Json, dumps, invalid
 from rexec.server.api.routing import P, S, operation, socket_route
 from rexec.server.api.strict import loads
 from rexec.server.core.services import Services
+from rexec.server.ports.guest import Download
 from rexec.server.ports.records import Principal
 
 router = APIRouter(tags=["files"])
 _FILES = "/api/containers/{reference}/files"
 _MODE = "^[0-7]{3,4}$"
 _HOME = "/home/user/"
+_WHOLE, _PACKED = "/v1/files", "/v1/files/archive"
+_CONDITIONS = ("range", "if-range")
+_KEPT = ("content-length", "content-range", "accept-ranges", "etag")
+_LONG_WORK = 900
+"""Seconds for what may have to copy or remove millions of files."""
 _PIECE = 1 << 18
 _CHANGE = 'event: change\ndata: {"type": "create", "path": "/home/user/new", "is_dir": false}\n\n'
 _FILE = ("not_found", "permission_denied", *INSIDE)
@@ -64,26 +71,35 @@ def _listed(entry: Mapping[str, Any]) -> dict[str, Any]:
             "modTime": entry.get("mod_time")}  # fmt: skip
 
 
-async def _download(
-    services: Services, principal: Principal, reference: str, target: str, path: bytes, name: str,
-    headers: Mapping[str, str],
-) -> Response:  # fmt: skip
+@asynccontextmanager
+async def _opened(
+    services: Services, principal: Principal, reference: str, target: str, path: bytes, wanted: Mapping[str, str]
+) -> AsyncGenerator[tuple[Download, dict[str, str]], None]:
+    """A download, and the head of the answer that it makes."""
     _, guest = await services.inside.guest(principal, reference)
-    async with AsyncExitStack() as stack:
-        download = await stack.enter_async_context(guest.download(target, query={"path": path}, headers=headers))
-        kind = "application/x-tar" if target.endswith("archive") else mimetypes.guess_type(name)[0]
-        answer = {
+    name = _name(path)
+    kind = mimetypes.guess_type(name)[0]
+    told: tuple[str, ...] = _KEPT
+    if target == _PACKED:
+        name, kind, told = f"{name or 'root'}.tar", "application/x-tar", ()
+    async with guest.download(target, query={"path": path}, headers=wanted) as download:
+        head = {name.title(): download.headers[name] for name in told if name in download.headers}
+        head |= {
+            "Content-Type": kind or "application/octet-stream", "Content-Security-Policy": "sandbox",
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
-            "Content-Security-Policy": "sandbox",
-            **{key: download.headers[key] for key in ("content-length", "content-range") if key in download.headers},
-        }
-        if not target.endswith("archive"):
-            answer["Accept-Ranges"] = "bytes"
+        }  # fmt: skip
+        yield download, head
+
+
+async def _download(
+    services: Services, principal: Principal, reference: str, target: str, path: bytes, wanted: Mapping[str, str]
+) -> Response:
+    async with AsyncExitStack() as stack:
+        download, head = await stack.enter_async_context(_opened(services, principal, reference, target, path, wanted))
         kept = stack.pop_all()
         return StreamingResponse(
-            _closing(download.chunks(), kept), download.status, answer, kind or "application/octet-stream",
-            background=BackgroundTask(kept.aclose),
-        )  # fmt: skip
+            _closing(download.chunks(), kept), download.status, head, background=BackgroundTask(kept.aclose)
+        )
 
 
 async def _closing(chunks: AsyncIterator[bytes], stack: AsyncExitStack) -> AsyncIterator[bytes]:
@@ -98,17 +114,27 @@ async def _closing(chunks: AsyncIterator[bytes], stack: AsyncExitStack) -> Async
 async def download(
     request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None
 ) -> Response:
-    """Download a file, whole or a range."""
+    """Download a file, whole or a range; with `If-Range` only of the same content."""
     raw = _path(path, path_b64)
-    wanted = {"range": request.headers["range"]} if "range" in request.headers else {}
-    return await _download(services, principal, reference, "/v1/files", raw, _name(raw), wanted)
+    wanted = {name: request.headers[name] for name in _CONDITIONS if name in request.headers}
+    return await _download(services, principal, reference, _WHOLE, raw, wanted)
+
+
+@operation(router, "HEAD", _FILES, scope="files", answer=_BYTES, refuses=_FILE)
+async def look(services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None) -> Response:
+    """The head of a download."""
+    async with _opened(services, principal, reference, _WHOLE, _path(path, path_b64), {}) as (_, head):
+        answer = Response(headers=head)
+        if "Content-Length" not in head:
+            del answer.headers["content-length"]
+        return answer
 
 
 @operation(router, "GET", _FILES + "/archive", scope="files", answer=Raw("application/x-tar", "(tar)"), refuses=_FILE)
 async def archive(services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None) -> Response:
     """Download a folder as a tar stream."""
     raw = _path(path, path_b64)
-    return await _download(services, principal, reference, "/v1/files/archive", raw, f"{_name(raw) or 'root'}.tar", {})
+    return await _download(services, principal, reference, _PACKED, raw, {})
 
 
 @operation(
@@ -122,7 +148,7 @@ async def unpack(
     """Unpack a tar stream into a folder."""
     _, guest = await services.inside.guest(principal, reference)
     query: dict[str, str | bytes] = {"path": _path(path, path_b64), **({"user": user} if user else {})}
-    return Json(await guest.upload("/v1/files/archive", query=query, body=request.stream()))
+    return Json(await guest.upload(_PACKED, query=query, body=request.stream()))
 
 
 async def _upload(
@@ -133,7 +159,7 @@ async def _upload(
     given = {"mode": mode, "user": user, "new_user": row.user}
     query: dict[str, str | bytes] = {"path": path, "mkdirs": "true"}
     query.update({name: value for name, value in given.items() if value})
-    answer = await guest.upload("/v1/files", query=query, body=body)
+    answer = await guest.upload(_WHOLE, query=query, body=body)
     entry = _listed(answer.get("entry") or {})
     return Json({"message": "file uploaded", **entry})
 
@@ -160,9 +186,7 @@ async def upload_form(
     """Upload a file as a multipart form (`file`, and `path` by query), or as JSON `{path, content: base64}`."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind == b"multipart/form-data":
-        if b"boundary" not in options:
-            raise Invalid("the form has no boundary")
-        form = _Form(options[b"boundary"], request.stream())
+        form = Form(options, request.stream())
         body = form.content()
         target = _path(path if path is not None or path_b64 is not None else _HOME, path_b64)
         if target.endswith(b"/"):
@@ -195,77 +219,6 @@ def _content(text: str) -> bytes:
         return decoded(text)
     except ValueError as error:
         raise Invalid("content must be base64", details=[{"field": "content", "message": str(error)}]) from error
-
-
-class _Form:
-    """The first file of a multipart form, as it comes: nothing is kept."""
-
-    def __init__(self, boundary: bytes, stream: AsyncIterator[bytes]) -> None:
-        self._stream = stream
-        self._parts: list[bytes] = []
-        self._headers: dict[bytes, bytes] = {}
-        self._field, self._value = b"", b""
-        self._inside = self._done = False
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_header_field": self._on_field, "on_header_value": self._on_value,
-                "on_header_end": self._on_header, "on_headers_finished": self._on_headers,
-                "on_part_data": self._on_data, "on_part_end": self._on_end,
-            },
-        )  # fmt: skip
-
-    async def filename(self) -> bytes:
-        while not self._inside and not self._done:
-            await self._feed()
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
-        name = options.get(b"filename", b"").rpartition(b"/")[2]
-        if not name:
-            raise Invalid("the file has no name, and path names a folder")
-        return name
-
-    async def content(self) -> AsyncIterator[bytes]:
-        while not self._done or self._parts:
-            if self._parts:
-                yield self._parts.pop(0)
-            else:
-                await self._feed()
-        async for _ in self._stream:
-            pass
-
-    async def _feed(self) -> None:
-        async for chunk in self._stream:
-            if chunk:
-                try:
-                    self._parser.write(chunk)
-                except ValueError as error:
-                    raise Invalid("the body is not a multipart form") from error
-                return
-        if not self._done:
-            raise Invalid("the form has no file")
-
-    def _on_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
-
-    def _on_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _on_header(self) -> None:
-        self._headers[self._field.lower()] = self._value
-        self._field, self._value = b"", b""
-
-    def _on_headers(self) -> None:
-        self._inside = not self._done and b"filename" in self._headers.get(b"content-disposition", b"")
-        if not self._inside:
-            self._headers = {}
-
-    def _on_data(self, data: bytes, start: int, end: int) -> None:
-        if self._inside:
-            self._parts.append(data[start:end])
-
-    def _on_end(self) -> None:
-        self._done = self._done or self._inside
-        self._inside = False
 
 
 @operation(router, "GET", _FILES + "/list", scope="files", answer=_LISTS, refuses=_FILE)
@@ -314,7 +267,7 @@ async def move(services: S, principal: P, reference: str, body: MoveFile) -> Res
         "from_b64": base64.b64encode(source).decode(), "to_b64": base64.b64encode(target).decode(),
         "overwrite": body.overwrite,
     }  # fmt: skip
-    answer = await guest.call("POST", "/v1/files/move", json=asked)
+    answer = await guest.call("POST", "/v1/files/move", json=asked, patience=_LONG_WORK)
     return Json({"message": "moved", **_listed(answer.get("entry") or {})})
 
 
@@ -326,8 +279,8 @@ async def delete(
     raw = _path(path, path_b64)
     _, guest = await services.inside.guest(principal, reference)
     query: dict[str, str | bytes] = {"path": raw, "recursive": "true" if recursive else "false"}
-    await guest.call("DELETE", "/v1/files", query=query)
-    return Json({"message": "deleted", "path": raw.decode(errors="replace")})
+    await guest.call("DELETE", _WHOLE, query=query, patience=_LONG_WORK)
+    return Json({"message": "deleted", **_told(raw)})
 
 
 @operation(router, "GET", _FILES + "/watch", scope="files", refuses=_FILE, answer=Raw("text/event-stream", _CHANGE))
@@ -374,6 +327,13 @@ async def watch(socket: WebSocket, services: S, principal: P, reference: str) ->
         except sockets.GONE:
             return
         await sockets.close(socket)
+
+
+def _told(path: bytes) -> dict[str, str]:
+    try:
+        return {"path": path.decode()}
+    except UnicodeDecodeError:
+        return {"path": path.decode(errors="replace"), "path_b64": base64.b64encode(path).decode()}
 
 
 def _name(path: bytes) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from prometheus_client import Histogram
@@ -45,7 +46,7 @@ _HEADERS = {
     ),
 }
 _CORS_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
-_CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Range"
+_CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Range, Last-Event-ID, Range"
 _LONGEST_REASON = 120
 
 
@@ -270,9 +271,14 @@ def _address(services: Services, scope: Scope, headers: Headers) -> str:
 
 
 def _check_text(scope: Scope) -> None:
-    """No database, no engine takes a NUL in a text."""
-    if "\x00" in scope["path"] or _NUL.search(scope.get("query_string", b"")):
+    """No database, no engine takes a NUL in a text; what is not UTF-8 would silently become something else."""
+    query = scope.get("query_string", b"")
+    if "\x00" in scope["path"] or _NUL.search(query):
         raise Invalid("the path and the query must not contain NUL")
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError as error:
+        raise Invalid("the query must be UTF-8: other names of files go as path_b64") from error
 
 
 async def _preflight(send: Send, origin: str | None) -> None:

@@ -38,7 +38,7 @@ _BY_CODE = {
 
 _AWAY, _SOON = 503, 5
 """The status that always says when to try again, and the seconds where nobody knows better."""
-
+_NO_RANGE = 416
 
 _CLOSE_BASE = 4000
 _TOO_BUSY = 1013
@@ -78,6 +78,8 @@ def answer(error: RexecError, request_id: str, headers: Mapping[str, str] | None
         headers["Retry-After"] = str(error.extras.get("retry_after", _SOON))
     if isinstance(error, errors.RateLimited) and "limit" in error.extras:
         headers |= {"X-RateLimit-Limit": str(error.extras["limit"]), "X-RateLimit-Remaining": "0"}
+    if "size" in error.extras and status == _NO_RANGE:
+        headers["Content-Range"] = f"bytes */{error.extras['size']}"
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return Json(body_of(error, request_id), status, headers)

@@ -72,6 +72,8 @@ def typed(body: Any) -> RexecError:
     if not isinstance(code, str) or not isinstance(text, str) or code not in _CODES:
         return nonsense("answered with an error of no known kind")
     kind, text = _CODES[code], text[:_LONGEST_TEXT]
+    if code == "range" and type(size := body.get("size")) is int and 0 <= size < 1 << 63:
+        return kind(text, code=_RENAMED[code], size=size)
     if issubclass(kind, RateLimited | Unavailable):
         return kind(text, code=code, retry_after=_RETRY_AFTER)
     return kind(text, code=_RENAMED.get(code, code))

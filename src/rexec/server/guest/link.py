@@ -136,10 +136,10 @@ class Link:
             yield stream
 
     async def call(
-        self, method: str, path: str, *, query: Mapping[str, str | bytes] | None = None, json: Any = None
-    ) -> Any:
-        timeout = _CALL_TIMEOUT + float((query or {}).get("timeout", 0))
-        return await self._json(method, _target(path, query), json, timeout)
+        self, method: str, path: str, *, query: Mapping[str, str | bytes] | None = None, json: Any = None,
+        patience: float = 0,
+    ) -> Any:  # fmt: skip
+        return await self._json(method, _target(path, query), json, _CALL_TIMEOUT + patience)
 
     @asynccontextmanager
     async def download(

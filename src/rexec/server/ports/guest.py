@@ -89,9 +89,11 @@ class Guest(Protocol):
     def watch(self, path: bytes, *, recursive: bool) -> AbstractAsyncContextManager[Stream]: ...
 
     async def call(
-        self, method: str, path: str, *, query: Mapping[str, str | bytes] | None = None, json: Any = None
-    ) -> Any:
-        """A small JSON request of docs/guest-protocol.md (terminals, processes, ports, files' small verbs)."""
+        self, method: str, path: str, *, query: Mapping[str, str | bytes] | None = None, json: Any = None,
+        patience: float = 0,
+    ) -> Any:  # fmt: skip
+        """A small JSON request of docs/guest-protocol.md (terminals, processes, ports, files' small verbs). `patience`:
+        the seconds that its work may take."""
 
     def download(
         self, path: str, *, query: Mapping[str, str | bytes], headers: Mapping[str, str] | None = None
