@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from websockets import ConnectionClosed
 
 from support import images
 from support.client import Api
@@ -203,22 +204,22 @@ async def test_a_full_disk_leaves_the_old_file(files: Files) -> None:
 async def test_changes_are_told_both_ways(files: Files) -> None:
     await files.http.post(f"{files.at}/mkdir", json={"path": "/watched/deep"})
 
-    async def events() -> set[tuple[str, str]]:
-        seen: set[tuple[str, str]] = set()
+    async def events() -> list[tuple[str, dict[str, Any]]]:
+        """To their end, which is told."""
+        seen: list[tuple[str, dict[str, Any]]] = []
         async with files.http.stream("GET", f"{files.at}/watch", params={"path": "/watched"}) as answer:
             assert answer.status_code == 200
             async for line in answer.aiter_lines():
-                if not line.startswith("data: "):
-                    continue
-                change = json.loads(line.removeprefix("data: "))
-                if change["type"] == "ready":
-                    ready.set()
-                seen.add((change["type"], change.get("path", "")))
-                if change["type"] == "delete":
-                    return seen
+                if line.startswith("event: "):
+                    event = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    seen.append((event, json.loads(line.removeprefix("data: "))))
+                    if seen[-1][1]["type"] == "ready":
+                        ready.set()
         return seen
 
     ready = asyncio.Event()
+    messages = []
     async with asyncio.timeout(90), asyncio.TaskGroup() as tasks:
         telling = tasks.create_task(events())
         async with files.api.connect(f"{files.at}/watch?path=/watched") as socket:
@@ -226,13 +227,38 @@ async def test_changes_are_told_both_ways(files: Files) -> None:
             await ready.wait()
             await files.put("/watched/deep/er/new", b"x")
             await files.http.delete(files.at, params={"path": "/watched/deep/er/new"})
-            messages = []
-            while not messages or messages[-1]["type"] != "delete":
-                messages.append(json.loads(await socket.recv()))
-    assert "/watched/deep/er/new" in {message.get("path") for message in messages}
-    assert ("delete", "/watched/deep/er/new") in telling.result()
+            await files.http.delete(files.at, params={"path": "/watched"})
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    messages.append(json.loads(await socket.recv()))
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1000, "deleted")
+    told = telling.result()
+    assert told[-1] == ("end", messages[-1]) == ("end", {"type": "end", "reason": "deleted"})
+    for seen in (messages, [change for _, change in told]):
+        changes = [(change["type"], change.get("path")) for change in seen]
+        assert ("delete", "/watched/deep/er/new") in changes
+        assert "/watched/deep/er/new" in {path for kind, path in changes if kind in ("create", "move")}
+        assert changes[-2] == ("delete", "/watched")
     missing = await files.http.get(f"{files.at}/watch", params={"path": "/nowhere"})
     assert missing.status_code == 404
+
+
+async def test_who_reads_slowly_is_told_what_was_lost(served: Served) -> None:
+    """And holds nothing up, in the server or in the container."""
+    command = "for (1..40000) { open(F, '>', ('n' x 200) . $_); close F; unlink(('n' x 200) . $_) }"
+    async with served.api.container() as container:
+        at = f"/api/containers/{container['id']}/files/watch?path=/home/user"
+        async with served.api.connect(at, max_queue=1, close_timeout=1) as socket, asyncio.timeout(120):
+            assert json.loads(await socket.recv())["type"] == "ready"
+            before = served.resident_mib()
+            await served.api.exec(container["id"], ["perl", "-e", command], cwd="/home/user", timeout=100)
+            assert served.resident_mib() - before < 24
+            while json.loads(await socket.recv())["type"] != "overflow":
+                pass
+            await served.api.exec(container["id"], "mkdir -p new/er; echo > new/er/file", cwd="/home/user")
+            while json.loads(await socket.recv()).get("path") != "/home/user/new/er/file":
+                pass
 
 
 async def test_stats_are_the_containers_own(files: Files) -> None:

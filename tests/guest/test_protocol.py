@@ -16,11 +16,12 @@ from rexec.errors import Broken, RexecError, Unavailable
 from rexec.server.api.problems import dumps
 from rexec.server.guest import Links
 from rexec.server.guest.link import Link
-from rexec.server.guest.words import EXEC, TERMINAL, checked
+from rexec.server.guest.words import EXEC, TERMINAL, TUNNEL, WATCH, checked
 from rexec.server.ports.records import ExecRequest, TerminalOpen
 from support.settle import settle
 
-KEYS = sorted({key for words in (EXEC, TERMINAL) for checks in words.values() for key in checks})
+SAID = (EXEC, TERMINAL, TUNNEL, WATCH)
+KEYS = sorted({key for words in SAID for checks in words.values() for key in checks})
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just("\ud800"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -28,7 +29,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 )
 MESSAGES = st.builds(
     lambda kind, said: {**said, "type": kind},
-    st.sampled_from([*TERMINAL, *EXEC]) | JSON,
+    st.sampled_from([kind for words in SAID for kind in words]) | JSON,
     st.dictionaries(st.sampled_from(KEYS), JSON, max_size=8),
 )
 
@@ -58,7 +59,7 @@ async def test_the_newest_version_that_both_speak_is_spoken(
 )
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_a_message_is_well_formed_or_refused(said: bytes) -> None:
-    for words in (EXEC, TERMINAL):
+    for words in SAID:
         with suppress(Broken):
             message = json.loads(checked(said, words))
             assert set(message) <= {"type", *words[message["type"]]}

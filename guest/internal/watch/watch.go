@@ -20,6 +20,8 @@ const (
 		syscall.IN_ATTRIB | syscall.IN_DELETE_SELF | syscall.IN_MOVE_SELF | syscall.IN_DONT_FOLLOW
 	headSize    = syscall.SizeofInotifyEvent
 	mostWatches = 8192
+	// largest is the room that an event may need: a read that leaves more has emptied the queue.
+	largest = headSize + 256
 	// pairing is how long the second half of a move is awaited.
 	pairing = 20 * time.Millisecond
 )
@@ -44,8 +46,29 @@ type Watch struct {
 	tell      func(any) error
 	left      *departure
 	last      Change
-	announced map[string]bool // what was found in a new folder; the kernel may tell of it too
+	announced found
 }
+
+// found is what was found in new folders, of which the kernel may tell too: in what it had queued by then, not later.
+type found struct{ now, before map[string]bool }
+
+func (f *found) add(name string) {
+	if f.now == nil || len(f.now) >= mostWatches {
+		f.now = map[string]bool{}
+	}
+	f.now[name] = true
+}
+
+// take says whether it was found, once.
+func (f *found) take(name string) bool {
+	was := f.now[name] || f.before[name]
+	delete(f.now, name)
+	delete(f.before, name)
+	return was
+}
+
+// age forgets what was found before the queue was last emptied.
+func (f *found) age() { f.now, f.before = nil, f.now }
 
 // departure is the first half of a move.
 type departure struct {
@@ -66,20 +89,22 @@ func Open(name string, recursive bool, tell func(any) error) (*Watch, error) {
 	}
 	w := &Watch{
 		file: os.NewFile(uintptr(fd), "inotify"), fd: fd, root: name, recursive: recursive,
-		paths: map[int32]string{}, tell: tell, announced: map[string]bool{},
+		paths: map[int32]string{}, tell: tell,
 	}
-	info, err := os.Stat(name)
-	if err == nil {
-		err = w.add(name, syscall.IN_DONT_FOLLOW)
-	}
-	if err == nil && recursive && info.IsDir() {
-		_, err = threads.Slow1(func() (bool, error) { return true, w.beneath(name, false) })
-	}
-	if err != nil {
+	if err := w.begin(); err != nil {
 		w.Close()
 		return nil, err
 	}
 	return w, nil
+}
+
+// begin watches the root and what is beneath it.
+func (w *Watch) begin() error {
+	if err := w.add(w.root, syscall.IN_DONT_FOLLOW); err != nil || !w.recursive {
+		return err
+	}
+	_, err := threads.Slow1(func() (bool, error) { return true, w.beneath(w.root, false) })
+	return err
 }
 
 // Close ends it; Run returns.
@@ -110,10 +135,7 @@ func (w *Watch) beneath(name string, announce bool) error {
 	for _, entry := range entries {
 		full := path.Join(name, entry.Name())
 		if announce {
-			if len(w.announced) >= mostWatches {
-				clear(w.announced)
-			}
-			w.announced[full] = true
+			w.announced.add(full)
 			if err := w.send("create", full, entry.IsDir()); err != nil {
 				return err
 			}
@@ -121,9 +143,7 @@ func (w *Watch) beneath(name string, announce bool) error {
 		if !entry.IsDir() {
 			continue
 		}
-		err := w.add(full, 0)
-		var refused *fault.Error
-		if errors.As(err, &refused) {
+		if err := w.add(full, 0); tooMany(err) {
 			return err
 		}
 		if err := w.beneath(full, announce); err != nil {
@@ -159,6 +179,9 @@ func (w *Watch) Run() error {
 		if ended, err := w.take(buffer[:count]); ended || err != nil {
 			return err
 		}
+		if count < len(buffer)-largest {
+			w.announced.age()
+		}
 	}
 }
 
@@ -182,23 +205,16 @@ func (w *Watch) take(data []byte) (bool, error) {
 
 func (w *Watch) event(wd int32, flags, cookie uint32, name string) (bool, error) {
 	if flags&syscall.IN_Q_OVERFLOW != 0 {
-		return false, w.overflow()
+		return w.overflow()
 	}
 	folder, known := w.paths[wd]
-	if flags&syscall.IN_IGNORED != 0 {
-		delete(w.paths, wd)
-		return known && folder == w.root, nil
-	}
 	if !known {
 		return false, nil
 	}
-	isDir := flags&syscall.IN_ISDIR != 0
-	if flags&(syscall.IN_DELETE_SELF|syscall.IN_MOVE_SELF) != 0 {
-		if folder != w.root {
-			return false, nil
-		}
-		return true, w.send("delete", folder, isDir)
+	if flags&(syscall.IN_IGNORED|syscall.IN_UNMOUNT|syscall.IN_DELETE_SELF|syscall.IN_MOVE_SELF) != 0 {
+		return w.itself(wd, flags)
 	}
+	isDir := flags&syscall.IN_ISDIR != 0
 	full := folder
 	if name != "" {
 		full = path.Join(folder, name)
@@ -211,6 +227,36 @@ func (w *Watch) event(wd int32, flags, cookie uint32, name string) (bool, error)
 	return false, w.change(flags, cookie, full, isDir)
 }
 
+// itself is what happens to a watched folder as such. Its own folder tells of it, unless it is the root: that is the end.
+func (w *Watch) itself(wd int32, flags uint32) (bool, error) {
+	if w.paths[wd] != w.root {
+		if flags&syscall.IN_IGNORED != 0 {
+			delete(w.paths, wd)
+		}
+		return false, nil
+	}
+	if w.left != nil {
+		if err := w.departed(); err != nil {
+			return true, err
+		}
+	}
+	switch {
+	case flags&syscall.IN_UNMOUNT != 0:
+		return true, w.end("unmounted")
+	case flags&syscall.IN_MOVE_SELF != 0:
+		return true, w.end("moved")
+	}
+	return true, w.end("deleted")
+}
+
+// end tells that the root is gone, and why nothing more comes.
+func (w *Watch) end(reason string) error {
+	if err := w.send("delete", w.root, false); err != nil {
+		return err
+	}
+	return w.tell(map[string]string{"type": "end", "reason": reason})
+}
+
 func (w *Watch) change(flags, cookie uint32, full string, isDir bool) error {
 	switch {
 	case flags&syscall.IN_MOVED_FROM != 0:
@@ -219,8 +265,7 @@ func (w *Watch) change(flags, cookie uint32, full string, isDir bool) error {
 	case flags&syscall.IN_MOVED_TO != 0 && w.left != nil:
 		return w.moved(full, isDir)
 	case flags&(syscall.IN_CREATE|syscall.IN_MOVED_TO) != 0:
-		if w.announced[full] {
-			delete(w.announced, full)
+		if w.announced.take(full) {
 			return nil
 		}
 		if err := w.send("create", full, isDir); err != nil || !isDir || !w.recursive {
@@ -228,7 +273,7 @@ func (w *Watch) change(flags, cookie uint32, full string, isDir bool) error {
 		}
 		return w.enter(full)
 	case flags&syscall.IN_DELETE != 0:
-		delete(w.announced, full)
+		w.announced.take(full)
 		return w.send("delete", full, isDir)
 	case flags&syscall.IN_MODIFY != 0:
 		return w.send("modify", full, isDir)
@@ -244,9 +289,8 @@ func (w *Watch) enter(full string) error {
 	if err == nil {
 		_, err = threads.Slow1(func() (bool, error) { return true, w.beneath(full, true) })
 	}
-	var refused *fault.Error
-	if errors.As(err, &refused) {
-		return w.tell(map[string]string{"type": "overflow"})
+	if tooMany(err) {
+		return w.lost("too_many_folders")
 	}
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil
@@ -258,7 +302,10 @@ func (w *Watch) enter(full string) error {
 func (w *Watch) departed() error {
 	left := w.left
 	w.left = nil
-	w.forget(left.path)
+	w.announced.take(left.path)
+	if left.isDir {
+		w.forget(left.path)
+	}
 	return w.send("delete", left.path, left.isDir)
 }
 
@@ -274,8 +321,9 @@ func (w *Watch) forget(gone string) {
 func (w *Watch) moved(to string, isDir bool) error {
 	from := w.left.path
 	w.left = nil
+	w.announced.take(from)
 	for wd, name := range w.paths {
-		if name == from || strings.HasPrefix(name, from+"/") {
+		if isDir && (name == from || strings.HasPrefix(name, from+"/")) {
 			w.paths[wd] = to + name[len(from):]
 		}
 	}
@@ -286,17 +334,31 @@ func (w *Watch) moved(to string, isDir bool) error {
 	return w.tell(change)
 }
 
-// overflow tells that events were lost, and finds the folders that came meanwhile.
-func (w *Watch) overflow() error {
-	if err := w.tell(map[string]string{"type": "overflow"}); err != nil || !w.recursive {
-		return err
+// overflow begins anew, since what was renamed meanwhile has another path, and then tells that events were lost: who looks
+// for itself from there on misses nothing.
+func (w *Watch) overflow() (bool, error) {
+	for wd := range w.paths {
+		_, _ = syscall.InotifyRmWatch(w.fd, uint32(wd))
 	}
-	_, err := threads.Slow1(func() (bool, error) { return true, w.beneath(w.root, false) })
+	clear(w.paths)
+	w.left, w.announced = nil, found{}
+	err := w.begin()
+	if tooMany(err) {
+		return false, w.lost("too_many_folders")
+	}
+	if err != nil {
+		return true, w.end("deleted")
+	}
+	return false, w.lost("too_many_changes")
+}
+
+func tooMany(err error) bool {
 	var refused *fault.Error
-	if errors.As(err, &refused) {
-		return nil
-	}
-	return err
+	return errors.As(err, &refused)
+}
+
+func (w *Watch) lost(reason string) error {
+	return w.tell(map[string]string{"type": "overflow", "reason": reason})
 }
 
 // send tells of a change, once where the kernel tells the same again and again.

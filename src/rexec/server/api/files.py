@@ -30,7 +30,7 @@ from rexec.server.api.problems import Json, dumps, invalid
 from rexec.server.api.routing import P, S, operation, socket_route
 from rexec.server.api.strict import loads
 from rexec.server.core.services import Services
-from rexec.server.ports.guest import Download
+from rexec.server.ports.guest import Download, Stream
 from rexec.server.ports.records import Principal
 
 router = APIRouter(tags=["files"])
@@ -297,8 +297,9 @@ async def watch_events(
         async def tell() -> AsyncIterator[dict[str, str]]:
             async with kept:
                 try:
-                    while (frame := await stream.receive()) is not None:
-                        yield {"event": "change", "data": dumps(frame.control()).decode()}
+                    async for change in _changes(stream):
+                        kind = "end" if change["type"] == "end" else "change"
+                        yield {"event": kind, "data": dumps(change).decode()}
                 except RexecError as error:
                     yield {"event": "end", "data": dumps({"error": error.message, "code": error.code}).decode()}
 
@@ -317,8 +318,10 @@ async def watch(socket: WebSocket, services: S, principal: P, reference: str) ->
         await sockets.accept(socket)
 
         async def tell() -> None:
-            while (frame := await stream.receive()) is not None:
-                await sockets.say(socket, frame.control())
+            async for change in _changes(stream):
+                await sockets.say(socket, change)
+                if change["type"] == "end":
+                    await sockets.close(socket, reason=change["reason"])
 
         try:
             await sockets.first_of(tell(), sockets.until_left(socket))
@@ -327,6 +330,15 @@ async def watch(socket: WebSocket, services: S, principal: P, reference: str) ->
         except sockets.GONE:
             return
         await sockets.close(socket)
+
+
+async def _changes(stream: Stream) -> AsyncIterator[dict[str, Any]]:
+    """To the `end`, which says why nothing more comes."""
+    while (frame := await stream.receive()) is not None:
+        change = frame.control()
+        yield change
+        if change["type"] == "end":
+            return
 
 
 def _told(path: bytes) -> dict[str, str]:

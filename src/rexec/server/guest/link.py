@@ -19,7 +19,7 @@ from rexec.server.guest.connection import SPOKEN, Connection, Head
 from rexec.server.guest.errors import OtherProtocol, nonsense, typed, unreachable
 from rexec.server.guest.pool import Pool
 from rexec.server.guest.stream import FrameStream
-from rexec.server.guest.words import EXEC, TERMINAL, Words, loads
+from rexec.server.guest.words import EXEC, TERMINAL, TUNNEL, WATCH, Words, loads
 from rexec.server.ports.guest import Download, Stream
 from rexec.server.ports.records import ExecRequest, ExecResult, Stats, TerminalOpen
 
@@ -125,13 +125,13 @@ class Link:
 
     @asynccontextmanager
     async def tunnel(self, port: int) -> AsyncGenerator[Stream, None]:
-        async with self._upgraded(f"/v1/ports/{port}/tunnel") as stream:
+        async with self._upgraded(f"/v1/ports/{port}/tunnel", words=TUNNEL, tells_end=True) as stream:
             yield stream
 
     @asynccontextmanager
     async def watch(self, path: bytes, *, recursive: bool) -> AsyncGenerator[Stream, None]:
         query = urlencode({"path": path, "recursive": "true" if recursive else "false"})
-        async with self._upgraded(f"/v1/files/watch?{query}") as stream:
+        async with self._upgraded(f"/v1/files/watch?{query}", words=WATCH, tells_end=True) as stream:
             await stream.opened(_CALL_TIMEOUT)
             yield stream
 
@@ -263,7 +263,7 @@ class Link:
 
     @asynccontextmanager
     async def _upgraded(
-        self, target: str, *, words: Words | None = None, numbered: bool = False
+        self, target: str, *, words: Words, numbered: bool = False, tells_end: bool = False
     ) -> AsyncGenerator[FrameStream, None]:
         connection = await self._acquire()
         try:
@@ -277,7 +277,7 @@ class Link:
             except TimeoutError as error:
                 raise unreachable("the guest did not answer in time") from error
             left, reader, writer = connection.upgraded()
-            yield FrameStream(left, reader, writer, numbered=numbered, words=words)
+            yield FrameStream(left, reader, writer, numbered=numbered, words=words, tells_end=tells_end)
         finally:
             self._pool.release(connection, kept=False)
 

@@ -33,17 +33,19 @@ def _offset(payload: bytes) -> int:
 
 
 class FrameStream:
-    """Implements `ports.guest.Stream`. `numbered`: output frames begin with their offset. `words`: what may be said."""
+    """Implements `ports.guest.Stream`. `numbered`: output frames begin with their offset. `words`: what may be said.
+    `tells_end`: it ends with a word or a frame that says so, and not with the connection."""
 
     def __init__(
-        self, left: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, numbered: bool,
-        words: Words | None = None,
+        self, left: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, numbered: bool = False,
+        words: Words | None = None, tells_end: bool = False,
     ) -> None:  # fmt: skip
         self._left = left
         self._reader = reader
         self._writer = writer
         self._numbered = numbered
         self._words = words
+        self._tells_end = tells_end
         self._told = 0
         self._first: Frame | None = None
         self._ended = False
@@ -54,7 +56,7 @@ class FrameStream:
             return frame
         if self._ended:
             return None
-        head = await self._exactly(_HEAD, at_end=True)
+        head = await self._exactly(_HEAD, at_end=not self._tells_end)
         kind = _KINDS.get(head[:1]) if head else None
         if not head or kind == "x":
             self._ended = True

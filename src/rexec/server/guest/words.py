@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from rexec.server.guest.errors import nonsense
 
 _LONGEST = 500
+_LONGEST_PATH = 8192
 _FARTHEST = 1 << 53
 """What every client of JSON counts exactly."""
 
@@ -44,6 +45,10 @@ def _refused(name: str) -> Any:
 
 def _text(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= _LONGEST
+
+
+def _path(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_PATH
 
 
 def _count(value: Any) -> bool:
@@ -88,3 +93,16 @@ TERMINAL: Final[Words] = {
     "exit": {"code": _code, "reason": _text},
     "error": _ERROR,
 }  # fmt: skip
+
+_CHANGE: Final = {"path": _path, "path_b64": _perhaps(_path), "is_dir": _flag}
+
+WATCH: Final[Words] = {
+    "ready": {},
+    "create": _CHANGE, "modify": _CHANGE, "delete": _CHANGE, "attrib": _CHANGE,
+    "move": {**_CHANGE, "from": _path, "from_b64": _perhaps(_path)},
+    "overflow": {"reason": _perhaps(_text)},
+    "end": {"reason": _text},
+    "error": _ERROR,
+}  # fmt: skip
+
+TUNNEL: Final[Words] = {"error": _ERROR}

@@ -26,6 +26,8 @@ class Frame:
 
     def control(self) -> dict[str, Any]:
         """The JSON object of a `c` frame; raises `Broken` when it is not one."""
+        if self.kind != "c":
+            raise Broken("the guest sent something else than a control frame", code="guest_protocol")
         try:
             value = json.loads(self.payload)
         except (ValueError, RecursionError) as error:
