@@ -21,7 +21,7 @@ FLOOD = "tr '\\0' y </dev/zero"
 KEYS = 1000
 TURNS = 3
 WARM, WINDOW = 0.25, 1.5
-IDLE, SETTLING, WATCHED = 10, 1.5, 4.0
+IDLE, SETTLING, WATCHED = 100, 2.0, 20.0
 
 
 async def run(bench: Workbench) -> list[Figure]:
