@@ -8,7 +8,7 @@ import pytest
 from world import PATIENCE, away, stray, world
 
 from rexec.errors import NotFound, OutOfSpace
-from rexec.server.core.containers import NewContainer
+from rexec.server.core.wanted import NewContainer
 from rexec.server.ports.records import Phase, Status
 
 

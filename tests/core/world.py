@@ -15,7 +15,7 @@ from rexec.errors import RexecError, Unavailable
 from rexec.server.bus import LocalBus
 from rexec.server.core.access import ALL_BUT_ADMIN
 from rexec.server.core.catalogue import Catalogue
-from rexec.server.core.containers import Containers, NewContainer
+from rexec.server.core.containers import Containers
 from rexec.server.core.creation import Creation
 from rexec.server.core.host import Host
 from rexec.server.core.quarantine import Quarantine
@@ -24,6 +24,7 @@ from rexec.server.core.secrets import Secrets
 from rexec.server.core.sweep import Sweep
 from rexec.server.core.tiers import Tiers
 from rexec.server.core.turns import Turns
+from rexec.server.core.wanted import NewContainer
 from rexec.server.ports.records import (
     Capacity,
     ContainerRow,

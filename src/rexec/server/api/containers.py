@@ -15,8 +15,8 @@ from rexec.server.api import paging
 from rexec.server.api.idempotent import once
 from rexec.server.api.problems import Json
 from rexec.server.api.routing import P, S, Whole, operation
-from rexec.server.core.containers import Changes, NewContainer
 from rexec.server.core.services import Services
+from rexec.server.core.wanted import Changes, NewContainer
 from rexec.server.ports.records import ContainerRow, Principal, Status
 from rexec.server.ports.store import ContainerFilter, Transaction
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from rexec.errors import Conflict, NotFound, TimedOut, Unsupported
 from rexec.server.core import catalogue as offered
@@ -19,10 +18,10 @@ from rexec.server.core.describe import describe
 from rexec.server.core.events import PROGRESS, progress_of
 from rexec.server.core.host import Host
 from rexec.server.core.lifecycle import check, tell, transition, wrong_state
-from rexec.server.core.progress import MESSAGES
 from rexec.server.core.recent import Recent
 from rexec.server.core.secrets import Secrets
 from rexec.server.core.tiers import Tiers
+from rexec.server.core.wanted import Changes, NewContainer, new_row
 from rexec.server.ports.bus import Bus
 from rexec.server.ports.engine import Engine
 from rexec.server.ports.records import (
@@ -42,31 +41,6 @@ _WAKE_TIMEOUT = 30.0
 _MOVING = (Status.CREATING, Status.STARTING, Status.STOPPING)
 
 BeforeCommit = Callable[[Transaction, ContainerRow], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class NewContainer:
-    """A wish for a container; None takes the default. `environment` is in the clear."""
-
-    image: str
-    custom_image: str | None = None
-    name: str | None = None
-    role: str | None = None
-    shell: Mapping[str, Any] = field(default_factory=dict)
-    memory_mb: int | None = None
-    cpu_millis: int | None = None
-    disk_mb: int | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    user: Literal["root", "user"] = "root"
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    name: str | None = None
-    labels: Mapping[str, str] | None = None
-    memory_mb: int | None = None
-    cpu_millis: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,43 +256,13 @@ class Containers:
     ) -> ContainerRow:
         capacity = self._host.capacity()
         key = str(uuid.uuid4())
-        return ContainerRow(
-            id=key,
-            user_id=principal.user_id,
-            name=name,
-            image=image,
-            custom_image=wanted.custom_image,
-            role=wanted.role,
-            shell=offered.shell_options(wanted.shell, image, wanted.role),
-            limits=limits,
+        return new_row(
+            wanted, key,
+            user_id=principal.user_id, name=name, image=image, limits=limits,
             environment=self._secrets.seal(wanted.environment, key),
-            environment_names=tuple(wanted.environment),
-            labels=dict(wanted.labels),
-            user=wanted.user,
-            status=Status.CREATING,
-            target=Target.RUNNING,
-            stage=Stage.VALIDATING,
-            progress=0,
-            reason=None,
-            message=MESSAGES[Stage.VALIDATING],
-            enforced=capacity.enforced if capacity else Enforced(),
-            degraded=(),
-            engine=self._engine.name,
-            host=self._engine.host,
-            engine_key=secrets.token_hex(8),
-            engine_id=None,
-            ip_address=None,
-            created_at=now,
-            started_at=None,
-            last_used_at=None,
-            expires_at=self._admission.expiry(principal, now),
-            deleted_at=None,
-            settled_at=None,
-            attempts=0,
-            version=1,
-            claimed_by=None,
-            claimed_until=None,
-        )
+            enforced=capacity.enforced if capacity else Enforced(), engine=self._engine.name, host=self._engine.host,
+            created_at=now, expires_at=self._admission.expiry(principal, now),
+        )  # fmt: skip
 
     async def _find(self, tx: Transaction, principal: Principal, reference: str) -> ContainerRow:
         found = await tx.containers.find(principal.user_id, reference)
