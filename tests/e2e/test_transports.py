@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -221,6 +222,9 @@ async def test_the_volume_is_made_once_and_old_ones_go(bridged: Served, distant:
 
         [only] = await volumes()
         await docker.volumes.create({"Name": "rexec-old", "Labels": only["Labels"]})
-        await bridged.stop()
-        await bridged.start()
+        async with bridged.api.container() as container:
+            bridged.send(signal.SIGTERM)
+            assert await bridged.ended() == 0, "an open bridge held up the end"
+            await bridged.start()
+            assert (await bridged.api.exec(container["id"], ["echo", "here"]))["stdout"] == "here\n"
         assert await volumes() == [only]

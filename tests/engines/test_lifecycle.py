@@ -284,6 +284,31 @@ async def test_servers_that_start_together_share_network_and_guest(
             await engine.__aexit__(None, None, None)
 
 
+async def test_its_end_is_the_end_of_what_it_carries(bench: Bench, make_engine: Callable[..., DockerEngine]) -> None:
+    """The HTTP client waits for the ends of its connections, of those that were taken over from it too."""
+    spec = await _running(bench)
+    wires = _Wire(), _Wire()
+    async with asyncio.timeout(60):
+        async with make_engine(bench.guests, bench.installation) as engine:
+            for wire in wires:
+                await engine.dial(spec.engine_key, wire)
+            wires[0].transport.abort()
+        for wire in wires:
+            await wire.lost.wait()
+
+
+class _Wire(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost.set()
+
+
 async def test_failures_are_ours(bench: Bench, make_engine: Callable[..., DockerEngine], tmp_path: Path) -> None:
     engine = make_engine(tmp_path, bench.installation, url=f"unix://{tmp_path}/none.sock")
     with pytest.raises(RexecError) as caught:

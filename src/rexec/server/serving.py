@@ -124,7 +124,7 @@ def _config(services: Services) -> uvicorn.Config:
 def _leave() -> None:
     """What hangs while it closes must not keep the process: the next start finds all of it, as after a crash."""
     print(f"rexec: something did not close within {_CLOSING} s", file=sys.stderr, flush=True)
-    os._exit(0)
+    os._exit(1)
 
 
 def _address(bound: socket.socket) -> str:

@@ -40,11 +40,12 @@ def find_url(url: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A connection that Docker handed over. `early`: what came behind its answer; `release` ends it."""
+    """A connection that Docker handed over. `early`: what came behind its answer. `ended` is to be told its end: who
+    closes the client waits for that."""
 
     transport: asyncio.Transport
     early: bytes
-    release: Callable[[], None]
+    ended: Callable[[Exception | None], None]
 
 
 class Client:
@@ -135,9 +136,14 @@ class Client:
         if response.status != 101 or connection is None or connection.protocol is None or connection.transport is None:
             response.close()
             raise Unavailable("the container engine opened no stream", code="engine_unavailable")
-        early = _Early()
-        connection.protocol.set_parser(early, None)
-        return Taken(connection.transport, bytes(early.data), response.close)
+        early, former = _Early(), connection.protocol
+        former.set_parser(early, None)
+
+        def ended(error: Exception | None) -> None:
+            response.close()
+            former.connection_lost(error)
+
+        return Taken(connection.transport, bytes(early.data), ended)
 
     async def lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
         """The objects of a stream of JSON lines."""

@@ -36,7 +36,7 @@ async def open_wire(client: Client, container: str, command: list[str], protocol
     start: Mapping[str, Any] = {"Detach": False, "Tty": False}
     taken = await client.hijack(f"exec/{made['Id']}/start", start, timeout=_OPEN_TIMEOUT)
     keep_alive(taken.transport)
-    streams = Streams(protocol, taken.release)
+    streams = Streams(protocol, taken.ended)
     taken.transport.set_protocol(streams)
     streams.connection_made(taken.transport)
     if taken.early:
@@ -56,9 +56,9 @@ def keep_alive(transport: asyncio.Transport) -> None:
 class Streams(asyncio.Protocol):
     """Docker puts pieces of stdout and stderr into one stream, each behind a head of its own; stdin goes as it is."""
 
-    def __init__(self, inner: asyncio.Protocol, release: Callable[[], None]) -> None:
+    def __init__(self, inner: asyncio.Protocol, ended: Callable[[Exception | None], None]) -> None:
         self._inner = inner
-        self._release = release
+        self._ended = ended
         self._head = b""
         self._left = 0
         self._kind = 0
@@ -96,7 +96,7 @@ class Streams(asyncio.Protocol):
         self._inner.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._release()
+        self._ended(error)
         if self._said:
             _log.info("a bridge ended", said=tell(self._said.decode(errors="replace")))
         self._inner.connection_lost(error)
