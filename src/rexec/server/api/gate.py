@@ -16,7 +16,7 @@ from prometheus_client import Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rexec.errors import Broken, Forbidden, Invalid, RateLimited, RexecError, Unauthenticated
+from rexec.errors import Broken, Forbidden, Invalid, RateLimited, RexecError, Unauthenticated, Unavailable
 from rexec.server.api import addresses, credentials
 from rexec.server.api.bodies import Bodies
 from rexec.server.api.hosts import Hosts
@@ -101,6 +101,11 @@ class Gate:
             if status:
                 raise
             await answer(error, request_id)(scope, receive, told)
+        except asyncio.CancelledError:
+            # The server ends, and has waited as long as it may.
+            if not status:
+                error = Unavailable("the server is ending: ask again", code="draining")
+                await answer(error, request_id)(scope, receive, told)
         except Exception:
             _log.exception("a request broke", method=scope["method"], path=scope["path"])
             if status:
