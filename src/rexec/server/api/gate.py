@@ -104,8 +104,8 @@ class Gate:
         except asyncio.CancelledError:
             # The server ends, and has waited as long as it may.
             if not status:
-                error = Unavailable("the server is ending: ask again", code="draining")
-                await answer(error, request_id)(scope, receive, told)
+                ending = Unavailable("the server is ending: ask again", code="draining")
+                await answer(ending, request_id)(scope, receive, told)
         except Exception:
             _log.exception("a request broke", method=scope["method"], path=scope["path"])
             if status:
