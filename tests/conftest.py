@@ -52,6 +52,15 @@ async def docker(docker_daemon: Daemon) -> AsyncIterator[aiodocker.Docker]:
 
 
 @pytest.fixture(scope="session")
+def guest_binary() -> Path:
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    path = Path(__file__).parents[1] / f"src/rexec/server/guest/bin/rexec-guest-{machine}"
+    if not path.exists():
+        pytest.fail("the guest is not built: run scripts/build-guest")
+    return path
+
+
+@pytest.fixture(scope="session")
 def registry(docker_daemon: Daemon) -> Iterator[str]:
     """`host:port` of an empty registry."""
     program = shutil.which("docker-registry")

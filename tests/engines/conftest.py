@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -21,15 +20,6 @@ async def client(daemon_url: str) -> AsyncIterator[Client]:
     """The daemon itself, for what a test does behind the engine's back."""
     async with Client(daemon_url) as opened:
         yield opened
-
-
-@pytest.fixture(scope="session")
-def guest_binary() -> Path:
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    path = Path(__file__).parents[2] / f"src/rexec/server/guest/bin/rexec-guest-{machine}"
-    if not path.exists():
-        pytest.fail("the guest is not built: run scripts/build-guest")
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -17,15 +17,6 @@ from rexec.server.guest.link import Link
 from support.settle import settle
 
 
-@pytest.fixture(scope="session")
-def guest_binary() -> Path:
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    path = Path(__file__).parents[2] / f"src/rexec/server/guest/bin/rexec-guest-{machine}"
-    if not path.exists():
-        pytest.fail("the guest is not built: run scripts/build-guest")
-    return path
-
-
 @pytest.fixture
 async def links() -> AsyncIterator[tuple[Links, Path]]:
     directory = Path(mkdtemp(prefix="rexec-g-"))
