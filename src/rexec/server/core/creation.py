@@ -32,8 +32,12 @@ from rexec.server.ports.store import Database
 _MESSAGES_PER_SECOND = 4
 _ALL_MESSAGES_PER_SECOND = 50
 """Over all containers: hundreds may wait for one bake, whose every word would be written hundreds of times."""
-_LAST_WORDS = 20
-_LAST_WORDS_BYTES = 500
+_LAST_LINES = 500
+_LAST_WORDS = 500
+_DEATHS = (b"fatal error: ", b"panic: ")
+"""How the guest begins to tell what it dies of; where it was at that moment follows at length."""
+_UNSEEN = 1.0
+"""Seconds without an answer after which the engine is asked."""
 
 
 class Superseded(Exception):
@@ -121,7 +125,10 @@ class Creation:
         answer = asyncio.create_task(self._guests.wait(row.engine_key, self._guest_timeout))
         try:
             waited: list[asyncio.Future[Any]] = [answer, died]
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waited, timeout=_UNSEEN, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                await self._look(row.engine_key)
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 raise Unavailable(ended(died.result())[2], code="guest_unreachable")
             answer.result()
@@ -138,10 +145,16 @@ class Creation:
             answer.cancel()
             await asyncio.wait([answer])
 
+    async def _look(self, engine_key: str) -> None:
+        """It may have ended before anybody waited for its guest."""
+        with suppress(RexecError):
+            observed = await self._engine.inspect(engine_key)
+            if observed.phase in (Phase.EXITED, Phase.MISSING):
+                self.ended(observed)
+
     async def _last_words(self, engine_key: str) -> str:
         with suppress(RexecError):
-            logged = await self._engine.logs(engine_key, tail=_LAST_WORDS)
-            return logged[-_LAST_WORDS_BYTES:].decode(errors="replace").strip()
+            return _said(await self._engine.logs(engine_key, tail=_LAST_LINES))
         return ""
 
     async def _running(self, row: ContainerRow, observed: Observation, **changes: Any) -> ContainerRow:
@@ -228,3 +241,9 @@ def _unheard(progress: PullProgress) -> None:
 
 def _spec(row: ContainerRow, image: str) -> Spec:
     return Spec(engine_key=row.engine_key, image=image, limits=row.limits, hostname=row.id.split("-")[0])
+
+
+def _said(logged: bytes) -> str:
+    begins = max(logged.rfind(death) for death in _DEATHS)
+    words = logged[-_LAST_WORDS:] if begins < 0 else logged[begins:].partition(b"\n\n")[0][:_LAST_WORDS]
+    return words.decode(errors="replace").strip()
