@@ -261,7 +261,7 @@ async def test_who_reads_slowly_is_told_what_was_lost(served: Served) -> None:
                 pass
 
 
-async def test_stats_are_the_containers_own(files: Files) -> None:
+async def test_stats_are_the_containers_own(files: Files, served: Served) -> None:
     stats = (await files.http.get(f"/api/containers/{files.id}/stats")).json()
     assert stats["memory_limit"] == 256 << 20
     assert 0 < stats["memory"] <= stats["memory_limit"]
@@ -270,12 +270,21 @@ async def test_stats_are_the_containers_own(files: Files) -> None:
     assert stats["cpu_usage_ns"] > 0
     assert stats["disk_usage"] > 0
     assert stats["net_rx"] >= 0
-    async with files.http.stream("GET", f"/api/containers/{files.id}/stats/stream", params={"interval": 0.5}) as live:
+    await files.put("/dev/shm/counted", bytes(40 << 20))
+    more = (await files.http.get(f"/api/containers/{files.id}/stats")).json()
+    assert more["memory"] - stats["memory"] > 20 << 20
+    assert more["cpu_usage_ns"] > stats["cpu_usage_ns"]
+    at = f"/api/containers/{files.id}/stats/stream"
+    async with files.http.stream("GET", at, params={"interval": 0.5}) as live:
         told = 0
         async for line in live.aiter_lines():
             told += line.startswith("data: ")
             if told == 2:
                 break
+    # It ends when its reader leaves.
+    async with asyncio.timeout(60):
+        while not served.logged(path=f'"{at}"', event='"event": "request"'):
+            await asyncio.sleep(0.05)
 
 
 async def test_holes_cost_nothing_and_the_disk_has_an_end(served: Served) -> None:

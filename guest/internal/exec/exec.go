@@ -69,7 +69,7 @@ type command struct {
 }
 
 func begin(resolved *launch.Launch, withStdin bool) (*command, error) {
-	c := &command{oomBefore: cgroup.OOMKills()}
+	c := &command{oomBefore: cgroup.Own().OOMKills()}
 	var err error
 	files := [3]uintptr{launch.Null()}
 	if withStdin {
@@ -157,9 +157,9 @@ func ended(child *reap.Child, oomBefore int64) End {
 	if child.Status().Signaled() {
 		end.Reason = "signaled"
 	}
-	if end.ExitCode == 128+int(syscall.SIGKILL) && oomBefore >= 0 && cgroup.OOMKills() > oomBefore {
+	if end.ExitCode == 128+int(syscall.SIGKILL) && oomBefore >= 0 && cgroup.Own().OOMKills() > oomBefore {
 		end.Reason = "out_of_memory"
-		end.MemoryPeak = max(cgroup.MemoryPeak(), 0)
+		end.MemoryPeak = max(cgroup.Own().MemoryPeak(), 0)
 	}
 	return end
 }

@@ -66,7 +66,7 @@ func Serve(conn net.Conn, reader *bufio.Reader) error {
 		return s.refuse(err)
 	}
 	started := time.Now()
-	oomBefore := cgroup.OOMKills()
+	oomBefore := cgroup.Own().OOMKills()
 	if err := s.begin(message); err != nil {
 		return s.refuse(err)
 	}

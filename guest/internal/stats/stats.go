@@ -32,18 +32,24 @@ const none = int64(1) << 60
 
 // Read takes the present numbers.
 func Read() Stats {
-	s := Stats{
-		MemoryLimit: limit(cgroup.Number("memory.max", "memory/memory.limit_in_bytes")),
-		MemoryPeak:  cgroup.MemoryPeak(),
-		Pids:        cgroup.Number("pids.current", "pids/pids.current"),
-		PidsLimit:   limit(cgroup.Number("pids.max", "pids/pids.max")),
-		OOMKills:    cgroup.OOMKills(),
-	}
-	s.CPUUsageNS = cpu()
-	s.Memory = memory()
+	s := of(cgroup.Own())
 	s.DiskUsage, s.DiskTotal = disk()
 	s.NetRX, s.NetTX = network()
-	s.DiskRead, s.DiskWrite = transfers()
+	return s
+}
+
+// of is what a control group counts.
+func of(group *cgroup.Group) Stats {
+	s := Stats{
+		CPUUsageNS:  cpu(group),
+		Memory:      memory(group),
+		MemoryLimit: limit(group.Number("memory.max", "memory/memory.limit_in_bytes")),
+		MemoryPeak:  group.MemoryPeak(),
+		Pids:        group.Number("pids.current", "pids/pids.current"),
+		PidsLimit:   limit(group.Number("pids.max", "pids/pids.max")),
+		OOMKills:    group.OOMKills(),
+	}
+	s.DiskRead, s.DiskWrite = transfers(group)
 	return s
 }
 
@@ -54,25 +60,25 @@ func limit(value int64) int64 {
 	return value
 }
 
-func cpu() int64 {
-	if cgroup.V2() {
-		if used := cgroup.Field("cpu.stat", "usage_usec"); used >= 0 {
+func cpu(group *cgroup.Group) int64 {
+	if group.V2() {
+		if used := group.Field("cpu.stat", "usage_usec"); used >= 0 {
 			return used * 1000
 		}
 		return -1
 	}
-	return cgroup.Number("cpuacct/cpuacct.usage", "cpu,cpuacct/cpuacct.usage")
+	return group.Number("cpuacct/cpuacct.usage", "cpu,cpuacct/cpuacct.usage")
 }
 
 // memory is what is used without the part of the cache that the kernel gives back first.
-func memory() int64 {
-	used := cgroup.Number("memory.current", "memory/memory.usage_in_bytes")
+func memory(group *cgroup.Group) int64 {
+	used := group.Number("memory.current", "memory/memory.usage_in_bytes")
 	if used < 0 {
 		return -1
 	}
-	cache := cgroup.Field("memory.stat", "inactive_file")
-	if !cgroup.V2() {
-		cache = cgroup.Field("memory/memory.stat", "total_inactive_file")
+	cache := group.Field("memory.stat", "inactive_file")
+	if !group.V2() {
+		cache = group.Field("memory/memory.stat", "total_inactive_file")
 	}
 	return max(used-max(cache, 0), 0)
 }
@@ -108,8 +114,8 @@ func number(text string) int64 {
 	return value
 }
 
-func transfers() (read, written int64) {
-	if text, ok := cgroup.Text("io.stat"); ok {
+func transfers(group *cgroup.Group) (read, written int64) {
+	if text, ok := group.Text("io.stat"); ok {
 		for field := range strings.FieldsSeq(text) {
 			if value, ok := strings.CutPrefix(field, "rbytes="); ok {
 				read += number(value)
@@ -119,7 +125,7 @@ func transfers() (read, written int64) {
 		}
 		return read, written
 	}
-	text, ok := cgroup.Text("blkio/blkio.throttle.io_service_bytes")
+	text, ok := group.Text("blkio/blkio.throttle.io_service_bytes")
 	if !ok {
 		return -1, -1
 	}

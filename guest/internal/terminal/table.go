@@ -174,7 +174,7 @@ func start(name string, wanted *attachMessage) (*Terminal, error) {
 	t := &Terminal{
 		name: name, epoch: hex.EncodeToString(epoch[:]), command: resolved.Path, created: now, used: now, tty: ours,
 		room: make(chan struct{}, 1), ring: ring.New(ringSize), modes: modes.New(),
-		attached: map[*attachment]struct{}{}, size: wanted.Size, oomBefore: cgroup.OOMKills(),
+		attached: map[*attachment]struct{}{}, size: wanted.Size, oomBefore: cgroup.Own().OOMKills(),
 		input: feed.New(inputLimit),
 	}
 	fd := uintptr(theirs)

@@ -216,7 +216,7 @@ func (t *Terminal) finish() {
 		end.Reason = t.closing
 	case t.child.Status().Signaled():
 		end.Reason = "signaled"
-		if t.child.Status().Signal() == syscall.SIGKILL && t.oomBefore >= 0 && cgroup.OOMKills() > t.oomBefore {
+		if t.child.Status().Signal() == syscall.SIGKILL && t.oomBefore >= 0 && cgroup.Own().OOMKills() > t.oomBefore {
 			end.Reason = "out_of_memory"
 		}
 	}
