@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"rexec-guest/internal/fault"
@@ -41,10 +42,10 @@ func Connect(port int) (*net.TCPConn, error) {
 
 // Carry moves bytes both ways until both directions have ended or either side broke.
 func Carry(target *net.TCPConn, conn net.Conn, reader *bufio.Reader) {
-	t := &tunnel{target: target, conn: conn}
+	t := &tunnel{target: target, conn: conn, out: frames.NewWriter(conn)}
 	var both sync.WaitGroup
 	both.Go(func() { t.inward(frames.NewReader(reader)) })
-	both.Go(func() { t.outward(frames.NewWriter(conn)) })
+	both.Go(t.outward)
 	both.Wait()
 	t.close()
 }
@@ -52,7 +53,9 @@ func Carry(target *net.TCPConn, conn net.Conn, reader *bufio.Reader) {
 type tunnel struct {
 	target *net.TCPConn
 	conn   net.Conn
+	out    *frames.Writer
 	ended  atomic.Int32
+	broken sync.Once
 }
 
 func (t *tunnel) close() {
@@ -67,21 +70,32 @@ func (t *tunnel) end() {
 	}
 }
 
+// reset tells that the connection to the port broke: what came so far may not be all.
+func (t *tunnel) reset(err error) {
+	t.broken.Do(func() {
+		var errno syscall.Errno
+		if errors.As(err, &errno) {
+			_ = t.out.Control(map[string]string{"type": "error", "error": errno.Error(), "code": "connection_reset"})
+		}
+		t.close()
+	})
+}
+
 func (t *tunnel) inward(source *frames.Reader) {
 	ended := false
 	for {
 		frame, err := source.Next()
 		switch {
 		case err == nil && frame.Kind == frames.Input && !ended:
-			err = t.write(frame.Payload)
+			if err := t.write(frame.Payload); err != nil {
+				t.reset(err)
+				return
+			}
 		case err == nil && frame.Kind == frames.End && !ended:
 			ended = true
-			err = t.target.CloseWrite()
+			_ = t.target.CloseWrite()
 			t.end()
-		case err == nil:
-			err = frames.ErrProtocol
-		}
-		if err != nil {
+		default:
 			t.close()
 			return
 		}
@@ -104,20 +118,20 @@ func (t *tunnel) write(data []byte) error {
 	return nil
 }
 
-func (t *tunnel) outward(out *frames.Writer) {
+func (t *tunnel) outward() {
 	buffer := make([]byte, 32<<10)
 	for {
 		count, err := t.target.Read(buffer)
-		if count > 0 && out.Send(frames.Output, buffer[:count]) != nil {
+		if count > 0 && t.out.Send(frames.Output, buffer[:count]) != nil {
 			t.close()
 			return
 		}
-		if err == io.EOF && out.Send(frames.End) == nil {
+		if err == io.EOF && t.out.Send(frames.End) == nil {
 			t.end()
 			return
 		}
 		if err != nil {
-			t.close()
+			t.reset(err)
 			return
 		}
 	}

@@ -14,13 +14,14 @@ from starlette.responses import Response
 from rexec.answers import inside
 from rexec.answers.answer import Raw
 from rexec.answers.refusals import INSIDE
-from rexec.errors import Invalid, RexecError
+from rexec.errors import Broken, Invalid, RexecError
 from rexec.server.api import sockets
 from rexec.server.api.problems import Json, dumps
 from rexec.server.api.routing import P, S, operation, socket_route
 from rexec.server.ports.guest import Stream
 
 router = APIRouter(tags=["ports and stats"])
+_LONGEST_PORT = 5
 _ONE = "/api/containers/{reference}"
 _STREAMED = Raw("text/event-stream", 'event: stats\ndata: {"cpu_percent":0.4,"memory":9437184}\n\n')
 
@@ -35,7 +36,7 @@ async def ports(services: S, principal: P, reference: str) -> Response:
 @socket_route(router, "/ws/ports/{reference}/{port}", scope="ports")
 async def tunnel(socket: WebSocket, services: S, principal: P, reference: str, port: str) -> None:
     """A raw connection to a port: binary frames are the bytes; an empty one is the end of that direction."""
-    if not port.isdecimal() or not 1 <= int(port) <= 65535:
+    if not (port.isascii() and port.isdecimal() and len(port) <= _LONGEST_PORT and 1 <= int(port) <= 65535):
         raise Invalid("port must be a number from 1 to 65535")
     _, guest = await services.inside.guest(principal, reference)
     async with guest.tunnel(int(port)) as stream:
@@ -52,8 +53,9 @@ async def tunnel(socket: WebSocket, services: S, principal: P, reference: str, p
 
 async def _from_port(socket: WebSocket, stream: Stream, half_closed: asyncio.Event) -> None:
     while (frame := await stream.receive()) is not None:
-        if frame.kind == "o":
-            await socket.send_bytes(frame.payload)
+        if frame.kind != "o":
+            raise Broken(f"the connection broke: {frame.control()['error']}", code="connection_reset")
+        await socket.send_bytes(frame.payload)
     await socket.send_bytes(b"")
     await half_closed.wait()
 
@@ -62,6 +64,8 @@ async def _to_port(socket: WebSocket, stream: Stream, half_closed: asyncio.Event
     while (message := await socket.receive())["type"] != "websocket.disconnect":
         data = message.get("bytes")
         data = data if data is not None else (message.get("text") or "").encode()
+        if half_closed.is_set():
+            raise Invalid("this direction has ended")
         if data:
             await stream.send("i", data)
         else:

@@ -34,6 +34,7 @@ _BY_CODE = {
     "range_not_satisfiable": 416,
     "guest_protocol": 502,
     "connection_refused": 502,
+    "connection_reset": 502,
 }
 
 _AWAY, _SOON = 503, 5
