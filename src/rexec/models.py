@@ -73,9 +73,11 @@ def _labels(value: dict[str, str]) -> dict[str, str]:
 
 def _from_list(value: Any) -> Any:
     """`["A=b"]`, as some clients send it, is `{"A": "b"}`."""
-    if isinstance(value, list) and all(isinstance(item, str) and "=" in item for item in value):
-        return dict(item.split("=", 1) for item in value)
-    return value
+    if not isinstance(value, list):
+        return value
+    if not all(isinstance(item, str) and "=" in item for item in value):
+        raise ValueError("must be an object, or a list of NAME=value")
+    return dict(item.split("=", 1) for item in value)
 
 
 Environment = Annotated[dict[str, str], AfterValidator(_variables)]

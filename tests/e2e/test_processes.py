@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from contextlib import suppress
 from typing import Any
+
+import websockets
 
 from support.client import Api
 
@@ -45,26 +48,52 @@ async def test_input_that_comes_back_at_once_blocks_nothing(api: Api) -> None:
 
 
 async def test_a_client_that_leaves_takes_its_command_with_it(api: Api) -> None:
+    """All of it, in each way to run one; also one that never reads what its client still wanted to send."""
+    double = "setsid sh -c 'echo here; exec sleep 4241' & setsid sleep 4241 & sleep 4241"
+    body = {"command": double, "timeout": 300, "stdin": "x" * BIG}
     async with api.container() as container:
-        at = f"/api/containers/{container['id']}/exec/stream"
-        double = "setsid sh -c 'echo here; exec sleep 4241' & setsid sleep 4241 & sleep 4241"
-        async with api.http.stream("POST", at, json={"command": double, "timeout": 300}) as answer:
+        at = f"/api/containers/{container['id']}/exec"
+        asking = asyncio.create_task(api.http.post(at, json=body))
+        await running(api, container["id"], 3)
+        asking.cancel()
+        await asyncio.wait([asking])
+        await running(api, container["id"], 0)
+        async with api.http.stream("POST", f"{at}/stream", json=body) as answer:
             async for line in answer.aiter_lines():
                 if "here" in line:
                     break
-        await gone(api, container["id"])
-        async with api.connect(at) as socket, asyncio.timeout(60):
-            await socket.send(json.dumps({"type": "start", "command": double, "timeout": 300}))
-            while "here" not in json.loads(await socket.recv()).get("data", ""):
-                pass
-        await gone(api, container["id"])
+        await running(api, container["id"], 0)
+        await left_in_the_middle(api, f"{at}/stream", {"type": "start", **body})
+        await running(api, container["id"], 0)
 
 
-async def gone(api: Api, container: str) -> None:
+async def left_in_the_middle(api: Api, at: str, start: dict[str, Any]) -> None:
+    """Leaves with more under way than all buffers hold."""
+    async with api.connect(at) as socket, asyncio.timeout(60):
+        await socket.send(json.dumps(start))
+        while "here" not in json.loads(await socket.recv()).get("data", ""):
+            pass
+        sending = asyncio.create_task(flood(socket))
+        await running(api, at.split("/")[3], 3)
+        done, _ = await asyncio.wait([sending], timeout=1)
+        assert not done
+        socket.transport.abort()
+    sending.cancel()
+    await asyncio.wait([sending])
+
+
+async def flood(socket: Any) -> None:
+    with suppress(websockets.ConnectionClosed):
+        while True:
+            await socket.send(b"x" * BIG)
+
+
+async def running(api: Api, container: str, count: int) -> None:
+    """Waits until so many of the commands run."""
     async with asyncio.timeout(60):
         while True:
-            left = await api.exec(container, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '; true")
-            if "sleep 4241" not in left["stdout"]:
+            seen = await api.exec(container, "grep -lszx '424[1]' /proc/[0-9]*/cmdline | wc -l")
+            if int(seen["stdout"]) == count:
                 return
             await asyncio.sleep(0.2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -114,17 +115,31 @@ async def _told_a_lie(link: Link, asked: int) -> None:
             async with link.download("/v1/files", query={"path": "/x"}) as download:
                 async for _ in download.chunks():
                     pass
-        case 4 | 5:
-            opening = link.attach(TerminalOpen()) if asked == 4 else link.exec_stream(ExecRequest(("true",)))
+        case 4:
+            dumps(await link.call("GET", "/v1/processes"))
+        case 5:
+            dumps(await link.start(ExecRequest(("true",)), "id"))
+        case 6:
+            await link.upload("/v1/files", query={"path": "/x"}, body=_body())
+        case _:
+            opening = (
+                link.attach(TerminalOpen()), link.exec_stream(ExecRequest(("true",))), link.tunnel(80),
+                link.watch(b"/", recursive=True),
+            )[asked - 7]  # fmt: skip
             async with opening as stream:
                 while (frame := await stream.receive()) is not None:
                     if frame.kind == "c":
                         frame.control()
 
 
-@given(lie=LIES, asked=st.integers(0, 5))
+async def _body() -> AsyncIterator[bytes]:
+    for _ in range(64):
+        yield b"x" * 65_536
+
+
+@given(lie=LIES, asked=st.integers(0, 10))
 @settings(
-    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=140, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_whatever_a_guest_answers_is_an_answer_or_an_error_of_ours(
     lies: asyncio.Runner, lie: bytes, asked: int, tmp_path_factory: pytest.TempPathFactory

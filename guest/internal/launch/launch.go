@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"sort"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -197,7 +198,16 @@ func (l *Launch) Start(files [3]uintptr, tty bool) (*reap.Child, error) {
 	case errors.Is(err, syscall.ENOENT):
 		return nil, fault.New(400, "no_such_command", "%q cannot be run: its interpreter or loader is missing", l.Argv[0])
 	case errors.Is(err, syscall.E2BIG):
-		return nil, fault.BadRequest("arguments and environment are too long")
+		return nil, fault.BadRequest("arguments and environment are too long: Linux takes 128 KiB each, some MiB in all")
+	case errors.Is(err, syscall.EACCES):
+		return nil, fault.New(403, "permission_denied", "%s may not run %q in %q", l.who(), l.Argv[0], l.Dir)
 	}
 	return nil, fault.From(&os.PathError{Op: "exec", Path: l.Argv[0], Err: err})
+}
+
+func (l *Launch) who() string {
+	if l.Account.Name != "" {
+		return l.Account.Name
+	}
+	return "user " + strconv.FormatUint(uint64(l.Account.UID), 10)
 }

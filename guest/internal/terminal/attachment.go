@@ -29,7 +29,7 @@ type attachment struct {
 	pasting  bool      // its input waits for the shell to read, and what it acknowledges waits behind that
 	ignored  bool      // an editor that was waited for too long
 	resized  bool
-	restore  bool // modes must be restored before the next byte
+	restore  []byte // what restores the modes before the next byte
 	lagged   int64
 	gone     bool
 }
@@ -130,11 +130,11 @@ func (a *attachment) join(message *attachMessage, created bool) readyMessage {
 	if resumed {
 		a.next = since
 	} else {
-		a.next = t.screen()
-		if since >= 0 {
-			a.lagged = since
+		next, restore := t.screen()
+		a.next, a.lagged = next, since
+		if next > 0 || since >= 0 {
+			a.restore = restore
 		}
-		a.restore = a.next > 0 || a.lagged >= 0
 	}
 	a.acked = a.next
 	t.attached[a] = struct{}{}
@@ -323,9 +323,7 @@ func (a *attachment) prepare(buffer *[]byte) step {
 		s.controls = append(s.controls, laggedMessage{"lagged", a.lagged, a.next})
 		a.lagged = -1
 	}
-	if a.restore {
-		a.restore = false
-		s.restore = t.modes.Restore()
+	if s.restore, a.restore = a.restore, nil; s.restore != nil {
 		s.controls = append(s.controls, restoreMessage{"restore", len(s.restore)})
 	}
 	s.offset = a.next
@@ -344,9 +342,8 @@ func (a *attachment) prepare(buffer *[]byte) step {
 func (a *attachment) fallBehind() {
 	t := a.terminal
 	a.lagged = a.next
-	a.next = t.screen()
+	a.next, a.restore = t.screen()
 	a.acked = a.next
-	a.restore = true
 	if t.modes.Alternate() {
 		t.forceRedraw()
 	}

@@ -276,6 +276,7 @@ func (t *Terminal) fit() {
 		return
 	}
 	t.size = size
+	t.modes.Resized()
 	_ = pty.Resize(t.tty, size.Cols, size.Rows)
 	for a := range t.attached {
 		a.resized = true
@@ -337,22 +338,5 @@ func (t *Terminal) age() {
 	})
 }
 
-// screen is where the present screen begins in the ring.
-func (t *Terminal) screen() int64 {
-	end := t.ring.End()
-	from := max(t.ring.Oldest(), end-screenTail)
-	if cleared := t.modes.Cleared(); cleared >= from {
-		return cleared
-	}
-	if from == 0 {
-		return 0
-	}
-	head := make([]byte, min(4096, end-from))
-	t.ring.Read(from, head)
-	for i, b := range head {
-		if b == '\n' {
-			return from + int64(i) + 1
-		}
-	}
-	return from
-}
+// screen is where the present screen begins in the ring, and what must be restored before.
+func (t *Terminal) screen() (int64, []byte) { return t.modes.Screen(t.ring.Oldest(), screenTail) }

@@ -19,6 +19,7 @@ import uvloop
 
 from rexec.errors import Invalid, RexecError, Unavailable
 from rexec.server.api.heads import BoundedHeads
+from rexec.server.api.leavers import LeaversSeen
 from rexec.server.app import assemble, create_app
 from rexec.server.core.services import Services
 from rexec.server.logs import configure
@@ -115,9 +116,9 @@ async def _serve(settings: Settings, bound: socket.socket) -> int:
 
 def _config(services: Services) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(services), http=BoundedHeads, access_log=False, log_config=None, ws_max_size=1 << 20,
-        ws_per_message_deflate=False, server_header=False, timeout_graceful_shutdown=_GRACE, lifespan="off",
-        proxy_headers=False, timeout_keep_alive=65, backlog=_BACKLOG,
+        create_app(services), http=BoundedHeads, ws=LeaversSeen, access_log=False, log_config=None,
+        ws_max_size=1 << 20, ws_per_message_deflate=False, server_header=False, timeout_graceful_shutdown=_GRACE,
+        lifespan="off", proxy_headers=False, timeout_keep_alive=65, backlog=_BACKLOG,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from rexec.answers import inside
 from rexec.answers.answer import Raw, Shape
 from rexec.answers.refusals import INSIDE, Problem
-from rexec.errors import Invalid, RexecError, Unavailable
+from rexec.errors import Broken, Invalid, RexecError, Unavailable
 from rexec.models import RunCommand, SignalProcess, StartProcess
 from rexec.server.api import sockets
 from rexec.server.api.idempotent import once
@@ -37,6 +37,8 @@ _EXEC = "/api/containers/{reference}/exec"
 _PROCESSES = "/api/containers/{reference}/processes"
 ProcessId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,64}$")]
 _STREAMS = {"o": "stdout", "e": "stderr"}
+_MOST_LOGS = 1 << 20
+"""More than a guest keeps of a stream."""
 _LATE: Shape = inside.Late | Problem
 _PROCESS = ("not_found", *INSIDE)
 _STREAMED = Raw(
@@ -179,6 +181,7 @@ async def _run(socket: WebSocket, services: Services, principal: Principal, refe
         await sockets.first_of(
             _outgoing(socket, stream),
             _incoming(socket, stream, body.stdin.encode()),
+            sockets.left(socket),
         )
 
 
@@ -304,9 +307,19 @@ async def process_logs(
     _, guest = await services.inside.guest(principal, reference)
     query: dict[str, str | bytes] = {"stream": stream, "offset": str(offset)}
     async with guest.download(f"/v1/processes/{process}/logs", query=query) as download:
-        data = b"".join([chunk async for chunk in download.chunks()])
-        told = {name: download.headers.get(name, "0") for name in ("rexec-offset", "rexec-end")}
-    return Response(data, media_type="application/octet-stream", headers=told)
+        told = {name: _position(download.headers.get(name, "")) for name in ("rexec-offset", "rexec-end")}
+        data = bytearray()
+        async for chunk in download.chunks():
+            data += chunk
+            if len(data) > _MOST_LOGS:
+                raise Broken("the guest answered with more than it keeps", code="guest_protocol")
+    return Response(bytes(data), media_type="application/octet-stream", headers=told)
+
+
+def _position(text: str) -> str:
+    if not text.isdecimal() or len(text) > 19:
+        raise Broken("the guest answered without an offset", code="guest_protocol")
+    return text
 
 
 @operation(router, "POST", _PROCESSES + "/{process}/signal", scope="exec", answer=inside.Nothing, refuses=_PROCESS)

@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from rexec.errors import RexecError
 from rexec.server.api.credentials import offered, select
+from rexec.server.api.leavers import LEFT
 from rexec.server.api.problems import close_code, dumps
 from rexec.server.api.strict import loads
 
@@ -68,3 +69,11 @@ async def until_left(socket: WebSocket) -> None:
     """Read and drop what a client sends on a socket that only tells."""
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass
+
+
+async def left(socket: WebSocket, patience: float = 0.0) -> None:
+    """Returns when the client has left, also where what it sent last waits for somebody to read it; that gets
+    `patience` seconds more."""
+    seen: asyncio.Event = socket.scope["state"][LEFT]
+    await seen.wait()
+    await asyncio.sleep(patience)

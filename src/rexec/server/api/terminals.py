@@ -30,6 +30,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _EPOCH = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _WAIT = 1800.0
 _STATS_EVERY = 2.0
+_PASTING = 5.0
+"""How long what a client typed before it left may wait for the shell to read it."""
 _SETTLING = 1.5
 """How long a cut stream waits for the news that its container ended."""
 
@@ -86,7 +88,11 @@ async def _attached(
     opening = TerminalOpen(**{"user": row.user, **wanted}, env=environment, shell=options)
     try:
         async with services.inside.terminal(row, opening) as stream:
-            works = [_outgoing(services, row, stream, dialect), _incoming(socket, services, row, stream, dialect)]
+            works = [
+                _outgoing(services, row, stream, dialect),
+                _incoming(socket, services, row, stream, dialect),
+                sockets.left(socket, _PASTING),
+            ]
             if socket.query_params.get("stats") == "true":
                 works.append(_stats(services, row, dialect))
             await sockets.first_of(*works)
