@@ -164,7 +164,7 @@ func TestASleepingEditorIsWaitedForAWhile(t *testing.T) {
 	began := time.Now()
 	awake.input("stty -echo; head -c 4000000 /dev/zero | tr '\\0' y; echo; echo DO''NE\n")
 	awake.until("DONE")
-	if took := time.Since(began); took < 4*time.Second || took > 15*time.Second {
+	if took := time.Since(began); took < 4*time.Second || took > 60*time.Second {
 		t.Errorf("it took %s", took)
 	}
 	for sleeping.next < 400_000 {
@@ -217,8 +217,8 @@ func TestAFullScreenProgram(t *testing.T) {
 			t.Errorf("%q is not in %q", want, restored)
 		}
 	}
-	if strings.Contains(restored, "29999") {
-		t.Error("what lies behind the alternate screen was sent")
+	if !strings.Contains(restored, "29999") || strings.Contains(restored, "\n20000\r") {
+		t.Error("what lies behind the alternate screen was not sent, or too much of it")
 	}
 }
 
@@ -281,21 +281,22 @@ func TestAPaste(t *testing.T) {
 func TestASilentTerminalThatNobodyWatchesEnds(t *testing.T) {
 	s := serve(t)
 	a := s.attach("silent", object{"idle_seconds": 1})
-	busy := s.attach("busy", object{"idle_seconds": 1})
+	busy := s.attach("busy", object{"idle_seconds": 4})
 	busy.input("while sleep 0.1; do echo tick; done\n")
+	busy.until("tick\r\n")
 	watched := s.attach("watched", object{"idle_seconds": 1})
 	_, _ = a.conn.Close(), busy.conn.Close()
+	left := time.Now()
 	await(t, "the end of the silent one", func() bool {
+		silent := false
 		for _, item := range s.call("GET", "/v1/terminals", nil).json(t)["terminals"].([]any) {
 			exited, ended := item.(object)["exited"].(object)
 			if ended && (item.(object)["name"] != "silent" || exited["reason"] != "idle") {
 				t.Fatalf("%v", item)
 			}
-			if ended {
-				return true
-			}
+			silent = silent || ended
 		}
-		return false
+		return silent && time.Since(left) > 5*time.Second
 	})
 	watched.input("echo he''re\n")
 	watched.until("here")

@@ -108,18 +108,23 @@ func TestThePresentScreen(t *testing.T) {
 		from, restored := tracker.Screen(oldest, most)
 		return from, string(restored)
 	}
-	text := "\x1b[31mtext "
+	text := strings.Repeat("x\n", 30_000) + "\x1b[31mtext "
 	full := fed(text, "\x1b[?10", "49h\x1b[32m")
-	if from, restored := at(full, 0, 1000); !full.Alternate() || from != int64(len(text)) || !strings.Contains(restored, "\x1b[0;31m") {
+	entered := int64(len(text))
+	if from, restored := at(full, 0, 64<<10); !full.Alternate() || entered-from > 32<<10 || entered-from < 8<<10 || strings.Contains(restored, "1049h") {
+		t.Errorf("%d behind %q", entered-from, restored)
+	}
+	if from, restored := at(full, 0, 100); from != entered || !strings.Contains(restored, "\x1b[0;31m") {
 		t.Errorf("%d %q", from, restored)
 	}
-	full.Feed([]byte("\x1b[2J"), 100)
-	if from, restored := at(full, 0, 1000); from != 100 || !strings.HasSuffix(restored, "\x1b[0;32m\x1b(B\x1b)B\x0f") {
+	end := entered + 13
+	full.Feed([]byte("\x1b[2Jlong enough"), end)
+	if from, restored := at(full, 0, 20); from != end || !strings.HasSuffix(restored, "\x1b[0;32m\x1b(B\x1b)B\x0f") || !strings.Contains(restored, "1049h") {
 		t.Errorf("%d %q", from, restored)
 	}
-	full.Feed([]byte("\x1b[?1049l"), 200)
-	if from, _ := at(full, 0, 1000); from != 0 || full.Alternate() {
-		t.Errorf("%d after leaving", from)
+	full.Feed([]byte("\x1b[?1049l"), end+15)
+	if from, restored := at(full, 0, 1<<20); from != 0 || full.Alternate() || strings.Contains(restored, "31m") {
+		t.Errorf("%d %q after leaving", from, restored)
 	}
 	long := New()
 	var out []byte

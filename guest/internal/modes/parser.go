@@ -191,6 +191,8 @@ func (t *Tracker) sequence(final byte) {
 	t.now.sequence(parameters, final)
 	switch before, now := earlier.screen.alternate, t.now.alternate; {
 	case before == 0 && now != 0:
+		t.end = t.began
+		t.points.behind = t.start(t.began - mostBehind)
 		t.points.cleared = earlier
 	case before != 0 && now == 0:
 		t.points.cleared.at = -1
