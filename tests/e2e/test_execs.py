@@ -86,7 +86,7 @@ async def test_a_socket_carries_live_stdin_and_signals(api: Api) -> None:
         await socket.send(json.dumps({"type": "stdin", "data": "ping\n"}))
         text, exit_code = "", None
         await socket.send(json.dumps({"type": "eof"}))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while exit_code is None:
                 message = json.loads(await socket.recv())
                 text += message.get("data", "") if message["type"] == "stdout" else ""

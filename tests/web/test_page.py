@@ -29,6 +29,7 @@ from support.person import (
 from support.server import Served
 
 SMALL = {"memory_mb": "256", "cpu_shares": "500", "disk_mb": "1024"}
+ASKED = r'bash -c "stty -echo; printf \"\033[5n\"; read -t 60 -d n a; stty echo; echo got-\${#a}"'
 ENDED = "Your session has ended. Sign in again."
 
 
@@ -55,8 +56,15 @@ async def test_a_person_creates_types_reloads_and_deletes(signed_in: Page) -> No
     await open_terminal(page, "from-the-page", PROMPT)
     await typed(page, "MARK=kept; echo first-$((20 + 3))")
     await shows(page, "first-23")
+    # A program asks the terminal something. Who joins later must not answer again.
+    await typed(page, f"{ASKED}; cat -v")
+    await shows(page, "got-3")
     await page.reload()
     await attached(page, "first-23")
+    await typed(page, "none-answered")
+    await expect(page.locator(SCREEN)).to_contain_text(re.compile("none-answered.*none-answered", re.DOTALL))
+    await expect(page.locator(SCREEN)).not_to_contain_text("[0n")
+    await page.keyboard.press("Control+c")
     await typed(page, "echo second-$MARK")
     await shows(page, "second-kept")
     await typed(page, "seq 200000; echo flood-$((40 + 2))")

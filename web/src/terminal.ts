@@ -12,9 +12,11 @@ const INPUT_FRAME = 32 * 1024;
 const PING_EVERY = 15_000;
 /** Silence after a ping that means a connection that nobody told us is cut. */
 const SILENCE = 40_000;
+/** What an emulator answers when a program asks it something. */
+const ANSWER = /^\x1b(\[[?>=]?[\d;]*(\$y|[cnRtu])|[\]P])/;
 
 type Control =
-  | { type: "ready"; terminal: string; epoch: string; offset: number }
+  | { type: "ready"; terminal: string; epoch: string; offset: number; live: number }
   | { type: "restore"; length: number }
   | { type: "lagged"; from: number; to: number }
   | { type: "exit"; code: number; reason: string }
@@ -53,6 +55,9 @@ export class Terminal {
   private offset = 0;
   private acked = 0;
   private uncounted = 0;
+  /** Output before this offset is older than the attachment: who asked in it is no longer waiting. */
+  private live = 0;
+  private drawingOld = false;
   private heard = 0;
   private done = false;
 
@@ -71,7 +76,9 @@ export class Terminal {
     this.fit.fit();
     this.observer = new ResizeObserver(() => this.fit.fit());
     this.observer.observe(place);
-    this.xterm.onData((text) => this.sendBytes(this.encoder.encode(text)));
+    this.xterm.onData((text) => {
+      if (!this.drawingOld || !ANSWER.test(text)) this.sendBytes(this.encoder.encode(text));
+    });
     this.xterm.onBinary((text) => this.sendBytes(Uint8Array.from(text, (c) => c.charCodeAt(0))));
     this.xterm.onResize(({ cols, rows }) => this.send({ type: "resize", cols, rows }));
     this.pings = setInterval(() => this.ping(), PING_EVERY);
@@ -146,12 +153,18 @@ export class Terminal {
   }
 
   private output(bytes: Uint8Array): void {
+    const old = this.live - this.offset + this.uncounted;
+    if (this.offset < this.live && bytes.length > old) {
+      this.output(bytes.subarray(0, old));
+      bytes = bytes.subarray(old);
+    }
     const skipped = Math.min(this.uncounted, bytes.length);
     this.uncounted -= skipped;
     this.offset += bytes.length - skipped;
     const reached = this.offset;
     const socket = this.socket;
     this.xterm.write(bytes, () => {
+      if (socket === this.socket && reached >= this.live) this.drawingOld = false;
       if (socket !== this.socket || reached <= this.acked) return;
       if (reached - this.acked >= ACK_EVERY || reached === this.offset) {
         this.acked = reached;
@@ -163,6 +176,8 @@ export class Terminal {
   private control(message: Control): void {
     switch (message.type) {
       case "ready":
+        this.live = message.live;
+        this.drawingOld = message.offset < message.live;
         this.attached(message.epoch, message.offset);
         break;
       case "restore":

@@ -116,7 +116,7 @@ class JsonDialect(Dialect):
             await sockets.say(self.socket, {**message, "data": message.get("error") or message.get("reason") or ""})
 
     async def _connected(self, message: dict[str, Any]) -> None:
-        told = {name: message.get(name) for name in ("terminal", "epoch", "offset", "cols", "rows", "role")}
+        told = {name: message.get(name) for name in ("terminal", "epoch", "offset", "live", "cols", "rows", "role")}
         await sockets.say(self.socket, {"type": "connected", "data": "Terminal session established", **told})
         await sockets.say(self.socket, {"type": "container_status", "data": "running"})
         await sockets.say(self.socket, {"type": "shell_starting", "data": "Starting shell..."})

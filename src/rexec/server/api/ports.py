@@ -33,6 +33,10 @@ async def ports(services: S, principal: P, reference: str) -> Response:
     return Json(await guest.call("GET", "/v1/ports"))
 
 
+_DELIVERING = 30.0
+"""How long what a client sent before it left may wait for the program behind the port to read it."""
+
+
 @socket_route(router, "/ws/ports/{reference}/{port}", scope="ports")
 async def tunnel(socket: WebSocket, services: S, principal: P, reference: str, port: str) -> None:
     """A raw connection to a port: binary frames are the bytes; an empty one is the end of that direction."""
@@ -43,7 +47,11 @@ async def tunnel(socket: WebSocket, services: S, principal: P, reference: str, p
         await sockets.accept(socket)
         half_closed = asyncio.Event()
         try:
-            await sockets.first_of(_from_port(socket, stream, half_closed), _to_port(socket, stream, half_closed))
+            await sockets.first_of(
+                _from_port(socket, stream, half_closed),
+                _to_port(socket, stream, half_closed),
+                sockets.left(socket, _DELIVERING),
+            )
         except RexecError as error:
             await sockets.fail(socket, error)
         except sockets.GONE:

@@ -45,6 +45,7 @@ class Links:
         self._dial = dial
         self._spoken = spoken
         self._links: dict[str, _Known] = {}
+        self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,8 +55,14 @@ class Links:
             await self.forget(engine_key)
 
     async def expect(self, engine_key: str) -> None:
+        """One at a time: a second socket in the same place would take the first one's guest away."""
         if engine_key in self._links:
             return
+        async with self._opening:
+            if engine_key not in self._links:
+                await self._open(engine_key)
+
+    async def _open(self, engine_key: str) -> None:
         dial = self._dial
         if dial is not None:
             bridge = Bridge(lambda protocol: dial(engine_key, protocol))
@@ -108,9 +115,12 @@ class Links:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
 
-        await asyncio.to_thread(prepare)
-        server = await asyncio.start_unix_server(pool.accepted, str(path), limit=READ_SIZE, backlog=_BACKLOG)
-        await asyncio.to_thread(path.chmod, 0o666)
+        try:
+            await asyncio.to_thread(prepare)
+            server = await asyncio.start_unix_server(pool.accepted, str(path), limit=READ_SIZE, backlog=_BACKLOG)
+            await asyncio.to_thread(path.chmod, 0o666)
+        except FileNotFoundError as error:
+            raise unreachable("the container was deleted meanwhile, and the place of its guest with it") from error
         return server
 
     def _path(self, engine_key: str) -> Path:
