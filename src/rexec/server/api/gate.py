@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import structlog
 from prometheus_client import Histogram
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rexec.errors import Broken, Forbidden, Invalid, RateLimited, RexecError, Unauthenticated, Unavailable
@@ -48,6 +49,8 @@ _HEADERS = {
 _CORS_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Range, Last-Event-ID, Range"
 _LONGEST_REASON = 120
+_LEFT = 499
+"""In the log and the metrics: the client went away in the middle of its body, and nobody is there to be answered."""
 
 
 def is_public(path: str) -> bool:
@@ -106,6 +109,8 @@ class Gate:
             if not status:
                 ending = Unavailable("the server is ending: ask again", code="draining")
                 await answer(ending, request_id)(scope, receive, told)
+        except ClientDisconnect:
+            status = status or _LEFT
         except Exception:
             _log.exception("a request broke", method=scope["method"], path=scope["path"])
             if status:
