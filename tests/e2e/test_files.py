@@ -240,6 +240,15 @@ async def test_changes_are_told_both_ways(files: Files) -> None:
         assert ("delete", "/watched/deep/er/new") in changes
         assert "/watched/deep/er/new" in {path for kind, path in changes if kind in ("create", "move")}
         assert changes[-2] == ("delete", "/watched")
+    # All of it can be watched: what the kernel makes up is left out.
+    async with files.api.connect(f"{files.at}/watch?path=/") as socket, asyncio.timeout(60):
+        assert json.loads(await socket.recv())["type"] == "ready"
+        made = await files.http.post(
+            f"{files.at}/mkdir", params={"path_b64": base64.b64encode(b"/home/user/\xfe").decode()}
+        )
+        assert base64.b64decode(made.json()["path_b64"]) == b"/home/user/\xfe"
+        while json.loads(await socket.recv()).get("path_b64") != made.json()["path_b64"]:
+            pass
     missing = await files.http.get(f"{files.at}/watch", params={"path": "/nowhere"})
     assert missing.status_code == 404
 

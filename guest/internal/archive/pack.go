@@ -70,23 +70,6 @@ func (p *packer) add(at folder.Folder, name, inside, whole string) error {
 	return nil
 }
 
-// virtual tells the file systems that the kernel makes up, and what is mounted for the guest, from those that hold files.
-func virtual(opened folder.Folder, whole string) bool {
-	if whole == "/.rexec" {
-		return true
-	}
-	var found syscall.Statfs_t
-	if syscall.Fstatfs(int(opened.Fd()), &found) != nil {
-		return false
-	}
-	const proc, sys, devpts, cgroup, cgroup2, mqueue = 0x9fa0, 0x62656572, 0x1cd1, 0x27e0eb, 0x63677270, 0x19800202
-	switch found.Type {
-	case proc, sys, devpts, cgroup, cgroup2, mqueue:
-		return true
-	}
-	return false
-}
-
 // header describes one file; nil for what an archive cannot carry.
 func (p *packer) header(name, inside string, info fs.FileInfo) (*tar.Header, error) {
 	if info.Mode()&fs.ModeSocket != 0 {
@@ -174,7 +157,7 @@ func (p *packer) folder(at folder.Folder, name, inside, whole string) error {
 		return nil
 	}
 	defer opened.Close()
-	if virtual(opened, whole) {
+	if folder.Virtual(folder.Itself(opened.File), whole) {
 		return nil
 	}
 	for {

@@ -63,6 +63,14 @@ var byErrno = []struct {
 	{syscall.ENXIO, 400, "bad_request"},
 	{syscall.EXDEV, 400, "bad_request"},
 	{syscall.EFBIG, 507, "disk_full"},
+	{syscall.ETXTBSY, 403, "permission_denied"},
+	{syscall.EIO, 400, "bad_request"}, // a file that cannot be read like that, as /proc/self/mem
+	{syscall.ENODEV, 400, "bad_request"},
+	{syscall.EOPNOTSUPP, 400, "bad_request"},
+	{syscall.EMLINK, 409, "exists"},
+	{syscall.EMFILE, 503, "too_busy"},
+	{syscall.ENFILE, 503, "too_busy"},
+	{syscall.ENOMEM, 503, "too_busy"},
 }
 
 // From gives any error its place in the list of codes; what has none is `internal`.

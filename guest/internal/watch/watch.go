@@ -12,6 +12,7 @@ import (
 
 	"rexec-guest/internal/fault"
 	"rexec-guest/internal/files"
+	"rexec-guest/internal/folder"
 	"rexec-guest/internal/threads"
 )
 
@@ -126,7 +127,7 @@ func (w *Watch) add(name string, without uint32) error {
 	return nil
 }
 
-// beneath watches the folders of a folder; with announce it tells of what is in them, which came before the watch did.
+// beneath watches the folders of a folder, but not those that the kernel makes up and never tells of; with announce it tells of what is in them, which came before the watch did.
 func (w *Watch) beneath(name string, announce bool) error {
 	entries, err := os.ReadDir(name)
 	if err != nil {
@@ -141,6 +142,9 @@ func (w *Watch) beneath(name string, announce bool) error {
 			}
 		}
 		if !entry.IsDir() {
+			continue
+		}
+		if folder.Virtual(full, full) {
 			continue
 		}
 		if err := w.add(full, 0); tooMany(err) {

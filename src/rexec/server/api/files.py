@@ -246,11 +246,12 @@ async def stat(services: S, principal: P, reference: str, path: Path = None, pat
 
 @operation(router, "POST", _FILES + "/mkdir", scope="files", answer=inside.Changed, refuses=_WRITING)
 async def mkdir(
-    services: S, principal: P, reference: str, body: MakeDirectory | None = None, path: Path = None
-) -> Response:
+    services: S, principal: P, reference: str, body: MakeDirectory | None = None, path: Path = None,
+    path_b64: PathB64 = None,
+) -> Response:  # fmt: skip
     """Make a folder and those above it."""
     body = body or MakeDirectory()
-    raw = _path(body.path or path, body.path_b64)
+    raw = _path(body.path or path, body.path_b64 or path_b64)
     row, guest = await services.inside.guest(principal, reference)
     asked = {"path_b64": base64.b64encode(raw).decode(), "parents": True, "user": body.user or row.user}
     answer = await guest.call("POST", "/v1/files/mkdir", json=asked | ({"mode": body.mode} if body.mode else {}))

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -183,21 +183,7 @@ class Link:
         percent = 0.0
         if before is not None and self._cpu is not None and self._cpu[0] > before[0]:
             percent = max(0.0, (self._cpu[1] - before[1]) / _NANOSECONDS / (self._cpu[0] - before[0]) * 100)
-        return Stats(
-            cpu_percent=round(percent, 2),
-            cpu_usage_ns=reading["cpu_usage_ns"],
-            memory=reading["memory"],
-            memory_limit=reading["memory_limit"],
-            memory_peak=reading["memory_peak"],
-            pids=reading["pids"],
-            pids_limit=reading["pids_limit"],
-            disk_usage=reading["disk_usage"],
-            disk_limit=reading["disk_total"],
-            net_rx=reading["net_rx"],
-            net_tx=reading["net_tx"],
-            disk_read=reading["disk_read"],
-            disk_write=reading["disk_write"],
-        )
+        return Stats(cpu_percent=round(percent, 2), disk_limit=reading.pop("disk_total"), **reading)
 
     async def _sample(self) -> dict[str, int]:
         answer = await self._json("GET", "/v1/stats", None, _CALL_TIMEOUT)
@@ -282,10 +268,7 @@ class Link:
             self._pool.release(connection, kept=False)
 
 
-_READINGS = (
-    "cpu_usage_ns", "memory", "memory_limit", "memory_peak", "pids", "pids_limit", "disk_usage", "disk_total",
-    "net_rx", "net_tx", "disk_read", "disk_write",
-)  # fmt: skip
+_READINGS = ({field.name for field in fields(Stats)} | {"disk_total"}) - {"cpu_percent", "disk_limit"}
 
 
 def _target(path: str, query: Mapping[str, str | bytes] | None) -> str:
