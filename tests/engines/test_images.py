@@ -52,7 +52,7 @@ async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[st
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stderr is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while b"listening on" not in await process.stderr.readline():
             assert process.returncode is None
     rest = asyncio.create_task(process.stderr.read())

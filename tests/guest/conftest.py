@@ -40,7 +40,7 @@ async def guest(links: tuple[Links, Path], key: str, guest_binary: Path) -> Asyn
         env={"REXEC_GUEST_RUN": str(directory / key), "PATH": os.environ["PATH"], "HOME": str(directory)},
         stdin=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
-    yield await opened.wait(key, 10)
+    yield await opened.wait(key, 60)
     process.kill()
     await process.wait()
 

@@ -13,7 +13,8 @@ const (
 
 // looks are how characters look: each a parameter of `SGR`, "" where it is off.
 const (
-	bold = iota
+	none = iota
+	bold
 	faint
 	italic
 	underline
@@ -37,7 +38,7 @@ type pen struct {
 
 // begins and ends are what one number does to the looks.
 var (
-	begins = map[int]int{
+	begins = [108]int{
 		1: bold, 2: faint, 3: italic, 4: underline, 21: underline, 5: blink, 6: blink, 7: inverse, 8: conceal, 9: strike,
 		53: overline, 38: foreground, 48: background, 58: line,
 	}
@@ -100,8 +101,11 @@ func colour(parameters string) string {
 }
 
 func (p *pen) set(code int, whole string) {
-	if look, known := begins[code]; known && len(whole) <= longestLook {
-		p.look[look] = whole
+	if code >= 0 && code < len(begins) && begins[code] != none {
+		if len(whole) <= longestLook {
+			p.look[begins[code]] = whole
+		}
+		return
 	}
 	for _, look := range ends[code] {
 		p.look[look] = ""

@@ -55,11 +55,15 @@ class LeaversSeen(WebSocketsSansIOProtocol):
 
     def _look(self) -> None:
         self._looking = None
-        if not self.read_paused or self.transport.is_closing():
+        if not self.read_paused or self.close_sent or self.transport.is_closing():
             return
         poll = select.poll()
         poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
         if any(seen & _GONE for _, seen in poll.poll(0)):
-            self.transport.abort()
-        else:
-            self._looking = self.loop.call_later(_LOOK, self._look)
+            self._left.set()
+            return
+        if self.handshake_complete and self.writable.is_set():
+            # Its end waits behind what it could not send: only who is written to says that nobody is there.
+            self.conn.send_pong(b"")
+            self.transport.write(b"".join(self.conn.data_to_send()))
+        self._looking = self.loop.call_later(_LOOK, self._look)
