@@ -139,8 +139,8 @@ func TestNoMoreWatches(t *testing.T) {
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 	}
 	told, err := inner.CombinedOutput()
-	if err != nil && len(told) == 0 {
-		t.Skipf("there are no user namespaces: %v", err)
+	if (err != nil && len(told) == 0) || strings.Contains(string(told), "--- SKIP: TestWithFewWatches") {
+		t.Skipf("no user namespace with a limit of its own can be had: %v %s", err, told)
 	}
 	if err != nil || !strings.Contains(string(told), "--- PASS: TestWithFewWatches") {
 		t.Fatalf("%v: %s", err, told)
@@ -151,7 +151,9 @@ func TestWithFewWatches(t *testing.T) {
 	if os.Getenv("FEW_WATCHES") == "" {
 		t.Skip("run by TestNoMoreWatches")
 	}
-	must(t, os.WriteFile("/proc/sys/user/max_inotify_watches", []byte("5"), 0))
+	if err := os.WriteFile("/proc/sys/user/max_inotify_watches", []byte("5"), 0); err != nil {
+		t.Skip(err)
+	}
 	s := serve(t)
 	dir := t.TempDir()
 	w := s.watching(dir)
