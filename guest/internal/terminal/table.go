@@ -110,7 +110,10 @@ func (table *Table) open(name string, wanted *attachMessage) (*Terminal, bool, e
 		name = table.free(name)
 	}
 	if t := table.named[name]; t != nil {
-		return t, false, nil
+		if t.ended() == nil {
+			return t, false, nil
+		}
+		table.setAside(t)
 	}
 	if wanted.Epoch != "" {
 		for _, t := range table.ended {
@@ -152,6 +155,14 @@ func (table *Table) free(name string) string {
 func (table *Table) retire(t *Terminal) {
 	table.lock.Lock()
 	defer table.lock.Unlock()
+	table.setAside(t)
+}
+
+// setAside keeps a shell that ended, once: who was told of its end may ask for a new one before it is retired.
+func (table *Table) setAside(t *Terminal) {
+	if table.named[t.name] != t {
+		return
+	}
 	delete(table.named, t.name)
 	table.ended = append(table.ended, t)
 	if len(table.ended) > keepEnded {
