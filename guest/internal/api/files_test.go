@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"rexec-guest/internal/frames"
@@ -196,11 +197,9 @@ func TestArchives(t *testing.T) {
 	if err := os.Link(source+"/deep/\xff", source+"/hard"); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("/etc/passwd", source+"/soft"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Symlink("/etc/passwd", source+"/soft"), syscall.Mkfifo(source+"/deep/pipe", 0o640))
 	packed := s.call("GET", at("/archive", "path", source), nil)
-	if a := s.call("PUT", at("/archive", "path", dir+"/into"), packed.body); a.status != 200 || a.json(t)["entries"] != 6.0 {
+	if a := s.call("PUT", at("/archive", "path", dir+"/into"), packed.body); a.status != 200 || a.json(t)["entries"] != 7.0 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 	first, err := os.Stat(dir + "/into/source/deep/\xff")
@@ -210,6 +209,9 @@ func TestArchives(t *testing.T) {
 	second, err := os.Stat(dir + "/into/source/hard")
 	if err != nil || !os.SameFile(first, second) {
 		t.Error("the hard link is none")
+	}
+	if pipe, err := os.Lstat(dir + "/into/source/deep/pipe"); err != nil || pipe.Mode() != os.ModeNamedPipe|0o640 {
+		t.Errorf("%v %v", pipe, err)
 	}
 	if target, _ := os.Readlink(dir + "/into/source/soft"); target != "/etc/passwd" {
 		t.Errorf("%q", target)

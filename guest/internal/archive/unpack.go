@@ -15,6 +15,7 @@ import (
 	"rexec-guest/internal/accounts"
 	"rexec-guest/internal/fault"
 	"rexec-guest/internal/files"
+	"rexec-guest/internal/folder"
 	"rexec-guest/internal/threads"
 )
 
@@ -113,10 +114,10 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 			}
 			return u.root.Link(target, name)
 		})
-	case tar.TypeFifo, tar.TypeChar, tar.TypeBlock:
-		return nil
+	case tar.TypeFifo:
+		return u.slowly(name, func() error { return u.pipe(header) })
 	}
-	return nil
+	return nil // devices are not a container's to make
 }
 
 func (u *unpacker) slowly(name string, change func() error) error {
@@ -193,6 +194,24 @@ func (u *unpacker) clearFor(name string) error {
 		return &fs.PathError{Op: "unpack", Path: name, Err: syscall.EISDIR}
 	}
 	return u.root.Remove(name)
+}
+
+func (u *unpacker) pipe(header *tar.Header) error {
+	if err := u.clearFor(header.Name); err != nil {
+		return err
+	}
+	parent, err := u.root.Open(path.Dir(header.Name))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	if err := syscall.Mkfifo(folder.Folder{File: parent}.Child(path.Base(header.Name)), 0o600); err != nil {
+		return folder.Named(err, header.Name)
+	}
+	if err := u.own(header); err != nil {
+		return err
+	}
+	return u.root.Chmod(header.Name, fs.FileMode(header.Mode).Perm())
 }
 
 func (u *unpacker) file(header *tar.Header, content io.Reader) error {
