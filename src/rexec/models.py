@@ -20,6 +20,7 @@ USER_NAME = "^[A-Za-z0-9_.@-]{2,64}$"
 EMAIL = r"^[^@\s]+@[^@\s]+$"
 PATH = "^/"
 MODE = "^[0-7]{3,4}$"
+TOKEN = "^rexec_[0-9a-f]{64}$"  # noqa: S105 (the form of one)
 
 
 def _check_text(value: Any, field: str | None = None) -> None:
@@ -123,12 +124,12 @@ class CreateContainer(Body):
     custom_image: Annotated[str | None, Field(max_length=512)] = None
     name: Name | None = None
     role: Annotated[str | None, Field(max_length=64)] = None
-    shell: Annotated[ShellOptions, BeforeValidator(_undotted)] = ShellOptions()
+    shell: Annotated[ShellOptions | None, BeforeValidator(_undotted)] = None
     memory_mb: int | None = None
     cpu_shares: int | None = None
     disk_mb: int | None = None
-    environment: Environment = Field(default_factory=dict)
-    labels: Labels = Field(default_factory=dict)
+    environment: Environment | None = None
+    labels: Labels | None = None
     user: Literal["root", "user"] = "root"
 
 
@@ -160,7 +161,7 @@ class RunCommand(Body):
     cwd: Annotated[str | None, Field(max_length=4096)] = Field(
         default=None, validation_alias=AliasChoices("cwd", "workdir")
     )
-    env: ListedEnvironment = Field(default_factory=dict)
+    env: ListedEnvironment | None = None
     user: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     timeout: Annotated[float | int, Field(gt=0, le=300)] = Field(
         default=60, validation_alias=AliasChoices("timeout", "timeout_seconds")
@@ -172,6 +173,15 @@ class RunCommand(Body):
     def allowed(self, otherwise: float) -> float:
         """The time it may take where one was asked for."""
         return float(self.timeout) if "timeout" in self.model_fields_set else otherwise
+
+    @model_validator(mode="before")
+    @classmethod
+    def _either(cls, value: Any) -> Any:
+        """Clients that know both send an empty one of them."""
+        if isinstance(value, dict) and {"command", "cmd"} <= value.keys():
+            spare = "command" if value["cmd"] else "cmd"
+            return {key: item for key, item in value.items() if key != spare}
+        return value
 
     @property
     def argv(self) -> tuple[str, ...]:

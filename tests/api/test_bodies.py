@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from starlette.datastructures import Headers
 
 from rexec.errors import Invalid, TooLarge
 from rexec.server.api.bodies import Bodies
+from rexec.server.api.forms import Form
 
 CREATE, UPLOAD = "/api/containers", "/api/containers/files/files"
 NAMED_FILES = "/api/containers/files"
@@ -76,3 +78,30 @@ async def test_json_that_drips_is_ended() -> None:
     with pytest.raises(Invalid) as late:
         await _all(CREATE, b"{", None, slowest=0.05)
     assert late.value.code == "request_timeout"
+
+
+async def form(*pieces: bytes) -> tuple[bytes, bytes]:
+    """The file's name and content of a form that comes in these pieces."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    read = Form({b"boundary": b"b"}, stream())
+    return await read.filename(), b"".join([piece async for piece in read.content()])
+
+
+FILE = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nhello\r\n'
+FIELD = b'--b\r\nContent-Disposition: form-data; name="more"\r\n\r\nx\r\n'
+END = b"--b--\r\n"
+
+
+@pytest.mark.parametrize("pieces", [(FIELD + FILE + FIELD + END,), (FIELD, FILE, FIELD, END)])
+async def test_a_form_has_fields_besides_its_file(pieces: tuple[bytes, ...]) -> None:
+    assert await form(*pieces) == (b"a.txt", b"hello")
+
+
+@pytest.mark.parametrize("pieces", [(FILE + FILE + END,), (FILE, FILE, END)])
+async def test_a_second_file_of_a_form_is_not_lost_in_silence(pieces: tuple[bytes, ...]) -> None:
+    with pytest.raises(Invalid, match="more than one file"):
+        await form(*pieces)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from rexec.models import CreateContainer, MakeDirectory, MakeGuest, Renew, RunCo
 from rexec.server.api import paging
 from rexec.server.api.sentences import details, sentence
 from rexec.server.api.strict import loads
-from rexec.server.settings import unknown_variables
+from rexec.server.settings import read_settings, unknown_variables
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -129,3 +130,23 @@ def test_a_variable_that_is_no_setting_is_told_with_the_nearest_one() -> None:
     assert unknown_variables(good) == []
     told = unknown_variables([*good, "REXEC_BNID", "REXEC_TEIRS__FREE__CONTAINERS"])
     assert [sentence.split()[-1] for sentence in told] == ["REXEC_BIND", "REXEC_TIERS"]
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ('admin_token = "short"', "rexec: setting admin_token: must be rexec_ and 64 hexadecimal digits"),
+        ('bnid = "127.0.0.1:80"', "rexec: setting bnid: there is none of this name; the nearest one is bind"),
+        ('bind = "127.0.0.1:99999"', "rexec: setting bind: must be host:port with a port up to 65535"),
+        ("bind = ", "rexec: settings: {file}: "),
+    ],
+)
+def test_a_wrong_setting_is_told_by_its_name(
+    written: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "rexec.toml"
+    file.write_text(written)
+    monkeypatch.setenv("REXEC_CONFIG", str(file))
+    with pytest.raises(Invalid) as wrong:
+        read_settings()
+    assert wrong.value.message.startswith(told.format(file=file))

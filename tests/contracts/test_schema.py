@@ -50,6 +50,19 @@ async def test_two_servers_that_start_at_once_migrate_once_and_end_at_the_tables
     await engine.dispose()
 
 
+def modes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
+
+
+async def test_a_database_in_a_file_is_its_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "rexec.db"
+    file.touch(mode=0o644)
+    async with SqlDatabase(f"sqlite:///{file}", LocalBus()) as database:
+        await database.migrate()
+        kept = await asyncio.to_thread(modes, tmp_path)
+    assert kept == dict.fromkeys(("rexec.db", "rexec.db-wal", "rexec.db-shm"), 0o600)
+
+
 async def test_the_migrations_are_read_as_alembic_reads_them() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__path__[0])))

@@ -50,6 +50,18 @@ async def test_somebody_elses_container_is_404_everywhere(api: Api, guest_api: A
         assert (await api.get(container["id"]))["status"] == "running"
 
 
+async def test_what_a_request_does_not_know_is_named_and_null_is_what_was_left_out(api: Api) -> None:
+    empty = {"labels": None, "environment": None, "shell": None, "name": None, "memory_mb": None}
+    async with api.container(**empty) as container:
+        at = f"/api/containers/{container['id']}"
+        for verb in ("start", "pause", "resume", "stop"):
+            answer = await api.http.post(f"{at}/{verb}", json={"x": 1})
+            assert (answer.status_code, answer.json()["details"][0]["field"]) == (400, "x"), verb
+        assert (await api.http.post(f"{at}/start", json={})).status_code == 200
+        for body in ({"command": "", "cmd": ["echo", "hi"]}, {"command": "echo hi", "cmd": [], "env": None}):
+            assert (await api.http.post(f"{at}/exec", json=body)).json()["stdout"] == "hi\n"
+
+
 async def test_absurd_bodies_are_refused_clearly(api: Api) -> None:
     big = await api.http.post("/api/containers", json={"image": "debian", "name": "x" * (2 << 20)})
     assert big.status_code == 413

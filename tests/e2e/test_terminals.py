@@ -47,11 +47,16 @@ async def test_v1_speaks_json_and_never_splits_a_character(api: Api) -> None:
         assert "�" not in text
         assert types[0] == "connected"
         assert "shell_ready" in types
+        for wrong in ({"type": "input"}, {"type": "input", "data": 5}, {"type": "resize", "cols": "wide"}):
+            await socket.send(json.dumps(wrong))
         await socket.send(json.dumps({"type": "ping"}))
         await socket.send(json.dumps({"type": "input", "data": "exit 7\n"}))
+        refused = []
         async with asyncio.timeout(60):
             while message["type"] != "exit":
                 message = json.loads(await socket.recv())
+                refused += [message["code"]] if message["type"] == "error" else []
+        assert refused == ["invalid_request"] * 3
         assert message["code"] == 7
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
 import structlog
@@ -70,7 +71,10 @@ def openapi() -> None:
     from rexec.server.api.openapi import describe_api
     from rexec.server.app import create_api
 
-    print(json.dumps(describe_api(create_api()), indent=2))
+    with suppress(BrokenPipeError):
+        print(json.dumps(describe_api(create_api()), indent=2), flush=True)
+        return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails again
 
 
 @app.command
@@ -78,7 +82,10 @@ def admin_token(*, reset: Annotated[bool, Parameter(help="End the present one an
     """Whether there is an admin token; with --reset, a new one."""
     from rexec.cli.local import admin_token as made
 
-    token = finish(made(load_settings(), reset=reset))
+    settings = load_settings()
+    if settings.database_url is None and not (settings.data_dir / "rexec.db").exists():
+        fail(f"there is no database in {settings.data_dir} yet (REXEC_DATA_DIR names another place)")
+    token = finish(made(settings, reset=reset))
     if token is None:
         _out.print("There is an admin token; it was shown when it was made. --reset makes a new one.")
     else:

@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import json
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -165,7 +166,8 @@ def _welcome(settings: Settings, address: str, token: str | None) -> None:
     if token is not None:
         print(f"Admin token, shown this once:\n  {token}")
     elif settings.admin_token is None:
-        reset = f"{sys.executable} -m rexec.cli admin-token --reset"
+        place = shlex.quote(str(settings.data_dir.absolute()))
+        reset = f"REXEC_DATA_DIR={place} {sys.executable} -m rexec.cli admin-token --reset"
         print(f"The admin token was shown at the first start; for a new one:\n  {reset}")
     held = token or ("$TOKEN" if settings.admin_token is None else "$REXEC_ADMIN_TOKEN")
     body = json.dumps({"image": settings.default_image})

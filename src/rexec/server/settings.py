@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -28,6 +30,7 @@ from pydantic_settings import (
 )
 
 from rexec.errors import Invalid
+from rexec.models import TOKEN
 
 _PREFIX = "REXEC_"
 _BENCHES = "REXEC_BENCH_"
@@ -50,10 +53,18 @@ def read_settings() -> Settings:
         try:
             return Settings()
         except ValidationError as error:
-            wrong = [f"setting {'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
+            wrong = [f"setting {'.'.join(map(str, found['loc']))}: {_told(found)}" for found in error.errors()]
         except (OSError, ValueError) as error:
             wrong = [f"settings: {error}"]
     raise Invalid("\n".join(f"rexec: {sentence}" for sentence in wrong), code="wrong_settings")
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    name = str(found["loc"][0])
+    if found["type"] == "extra_forbidden" and len(found["loc"]) == 1:
+        near = difflib.get_close_matches(name, Settings.model_fields, 1, 0)
+        return f"there is none of this name; the nearest one is {near[0]}"
+    return str(found["msg"]).removeprefix("Value error, ")
 
 
 def unknown_variables(names: Iterable[str]) -> list[str]:
@@ -213,7 +224,14 @@ class Settings(BaseSettings):
     def _an_address(cls, value: str) -> str:
         host, colon, port = value.rpartition(":")
         if not host or not colon or not port.isdecimal() or int(port) > 65535:
-            raise ValueError("must be host:port, as 127.0.0.1:8080")
+            raise ValueError("must be host:port with a port up to 65535, as 127.0.0.1:8080")
+        return value
+
+    @field_validator("admin_token")
+    @classmethod
+    def _a_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(TOKEN, value.get_secret_value()):
+            raise ValueError("must be rexec_ and 64 hexadecimal digits, as from: echo rexec_$(openssl rand -hex 32)")
         return value
 
     @field_validator("docker_host")
@@ -273,4 +291,8 @@ class Settings(BaseSettings):
         file = Path(named) if named else Path(os.environ.get("REXEC_DATA_DIR", _default_data_dir())) / "rexec.toml"
         if named and not file.is_file():
             raise FileNotFoundError(f"REXEC_CONFIG names {file}, which is not there")
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file))
+        try:
+            written = TomlConfigSettingsSource(settings_cls, toml_file=file)
+        except TOMLDecodeError as error:
+            raise ValueError(f"{file}: {error}") from error
+        return (init_settings, env_settings, written)

@@ -37,12 +37,12 @@ def _wish(body: CreateContainer) -> NewContainer:
         custom_image=body.custom_image,
         name=body.name,
         role=body.role,
-        shell=body.shell.model_dump(exclude_none=True),
+        shell=body.shell.model_dump(exclude_none=True) if body.shell else {},
         memory_mb=body.memory_mb,
         cpu_millis=body.cpu_shares,
         disk_mb=body.disk_mb,
-        environment=body.environment,
-        labels=body.labels,
+        environment=body.environment or {},
+        labels=body.labels or {},
         user=body.user,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket
 
-from rexec.errors import RexecError
+from rexec.errors import Invalid, RexecError
 from rexec.server.api import sockets
 from rexec.server.ports.guest import Frame
 from rexec.server.ports.records import ContainerRow, Stats
@@ -132,6 +132,8 @@ class JsonDialect(Dialect):
         match message:
             case {"type": "input", "data": str(typed)}:
                 return typed.encode("utf-8", "replace")
+            case {"type": "input"}:
+                raise Invalid("data of an input must be text")
             case {"type": "resize", **size}:
                 return _resize(size)
             case {"type": "ping"}:
@@ -217,11 +219,11 @@ def dialect_for(subprotocol: str | None, socket: WebSocket) -> Dialect:
     return JsonDialect(socket)
 
 
-def _resize(message: Mapping[Any, Any]) -> dict[str, Any] | None:
+def _resize(message: Mapping[Any, Any]) -> dict[str, Any]:
     cols, rows = message.get("cols"), message.get("rows")
     if type(cols) is int and type(rows) is int and 1 <= cols <= _SIZE_MOST and 1 <= rows <= _SIZE_MOST:
         return {"type": "resize", "cols": cols, "rows": rows}
-    return None
+    raise Invalid(f"cols and rows of a resize must be whole numbers from 1 to {_SIZE_MOST}")
 
 
 def _waiting(row: ContainerRow) -> dict[str, Any]:

@@ -49,7 +49,13 @@ _LOGS = Raw("application/octet-stream", "hello\n")
 
 
 def wanted(body: RunCommand) -> dict[str, Any]:
-    return {"argv": body.argv, "cwd": body.cwd, "env": body.env, "user": body.user, "timeout": float(body.timeout)}
+    return {
+        "argv": body.argv,
+        "cwd": body.cwd,
+        "env": body.env or {},
+        "user": body.user,
+        "timeout": float(body.timeout),
+    }
 
 
 def text(name: str, data: bytes) -> dict[str, str]:

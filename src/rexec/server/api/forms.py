@@ -10,7 +10,7 @@ from rexec.errors import Invalid
 
 
 class Form:
-    """The first file of a multipart form, as it comes: nothing is kept."""
+    """The file of a multipart form, as it comes: nothing is kept."""
 
     def __init__(self, options: Mapping[bytes, bytes], stream: AsyncIterator[bytes]) -> None:
         """`options` are those of the content type."""
@@ -19,7 +19,7 @@ class Form:
         self._stream = stream
         self._parts: list[bytes] = []
         self._headers: dict[bytes, bytes] = {}
-        self._field, self._value = b"", b""
+        self._field, self._value, self._disposition = b"", b"", b""
         self._inside = self._done = False
         try:
             self._parser = MultipartParser(
@@ -36,31 +36,29 @@ class Form:
     async def filename(self) -> bytes:
         while not self._inside and not self._done:
             await self._feed()
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        _, options = parse_options_header(self._disposition)
         name = options.get(b"filename", b"").rpartition(b"/")[2]
         if not name:
             raise Invalid("the file has no name, and path names a folder")
         return name
 
     async def content(self) -> AsyncIterator[bytes]:
-        while not self._done or self._parts:
+        while self._parts or await self._feed():
             if self._parts:
                 yield self._parts.pop(0)
-            else:
-                await self._feed()
-        async for _ in self._stream:
-            pass
 
-    async def _feed(self) -> None:
+    async def _feed(self) -> bool:
+        """Whether there was more."""
         async for chunk in self._stream:
             if chunk:
                 try:
                     self._parser.write(chunk)
                 except ValueError as error:
                     raise Invalid("the body is not a multipart form") from error
-                return
+                return True
         if not self._done:
             raise Invalid("the form ends within its file" if self._inside else "the form has no file")
+        return False
 
     def _on_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -73,9 +71,13 @@ class Form:
         self._field, self._value = b"", b""
 
     def _on_headers(self) -> None:
-        self._inside = not self._done and b"filename" in self._headers.get(b"content-disposition", b"")
-        if not self._inside:
-            self._headers = {}
+        disposition = self._headers.get(b"content-disposition", b"")
+        self._headers = {}
+        self._inside = b"filename" in disposition
+        if self._inside and self._done:
+            raise Invalid("the form has more than one file: send them one by one")
+        if self._inside:
+            self._disposition = disposition
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._inside:

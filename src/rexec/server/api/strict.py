@@ -10,6 +10,8 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from rexec.errors import Invalid
+
 
 def loads(text: str | bytes) -> Any:
     """Raises `ValueError`, whatever is wrong: of two values for one key nobody can say which was meant."""
@@ -50,8 +52,24 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        bare = self.body_field is None and "requestBody" not in (self.openapi_extra or {})
 
         async def strictly(request: Request) -> Response:
-            return await handle(_Strict(request.scope, request.receive))
+            strict = _Strict(request.scope, request.receive)
+            if bare and request.method not in ("GET", "HEAD"):
+                _check_empty(await strict.body())
+            return await handle(strict)
 
         return strictly
+
+
+def _check_empty(body: bytes) -> None:
+    """An empty object is nothing as well."""
+    try:
+        given = loads(body) if body.strip() else {}
+    except ValueError as error:
+        raise Invalid(f"the body is not valid JSON: {error}") from error
+    if given != {}:
+        field = next(iter(given))[:64] if isinstance(given, dict) else ""
+        message = "is not a key of this request" if field else "must be empty"
+        raise Invalid(f"{field or 'the body'} {message}", details=[{"field": field, "message": message}])

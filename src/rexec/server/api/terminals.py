@@ -125,7 +125,11 @@ async def _why(services: Services, row: ContainerRow) -> str:
 
 async def _incoming(socket: WebSocket, services: Services, row: ContainerRow, stream: Stream, dialect: Dialect) -> None:
     while (message := await socket.receive())["type"] != "websocket.disconnect":
-        said = dialect.said(message.get("bytes"), message.get("text"))
+        try:
+            said = dialect.said(message.get("bytes"), message.get("text"))
+        except Invalid as error:
+            await dialect.failed(error)
+            continue
         # How the shell ended is told by what it sent last, not by that it no longer listens.
         with suppress(Unavailable):
             if isinstance(said, bytes):

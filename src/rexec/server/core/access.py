@@ -13,6 +13,7 @@ from typing import Any, Self
 import jwt
 
 from rexec.errors import Forbidden, Unauthenticated, Unavailable
+from rexec.models import TOKEN
 from rexec.server.core.clock import Clock
 from rexec.server.ports.bus import Bus
 from rexec.server.ports.records import Principal, SessionRow, TokenRow, UserRow
@@ -21,7 +22,6 @@ from rexec.server.ports.store import Database, Transaction
 SCOPES = ("containers:read", "containers:write", "exec", "terminal", "files", "ports", "tokens", "admin")
 ALL_BUT_ADMIN = frozenset(SCOPES) - {"admin"}
 GUEST_SCOPES = ALL_BUT_ADMIN - {"tokens"}
-_API_TOKEN = re.compile(r"rexec_[0-9a-f]{64}", re.ASCII)
 _REMEMBERED_SECONDS = 3.0
 _MOST_REMEMBERED = 10_000
 _TOUCH_AFTER = timedelta(minutes=1)
@@ -97,7 +97,7 @@ class Access:
             return known[1]
         seconds = _REMEMBERED_SECONDS
         turn = self._turn
-        if _API_TOKEN.fullmatch(token):
+        if re.fullmatch(TOKEN, token):
             principal = await self._api_token(kept)
         else:
             claims = self.claims(token, "session")

@@ -63,7 +63,7 @@ class Catalogue:
         """The catalogue's spelling. Raises `Invalid`."""
         if image in self._names:
             if custom_image is not None:
-                raise _invalid("custom_image", "goes with the image `custom` only")
+                raise _invalid("custom_image", "custom_image goes with the image `custom` only")
             return self._names[image]
         if image == CUSTOM:
             if not custom_image:

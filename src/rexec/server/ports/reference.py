@@ -116,7 +116,7 @@ def _split_tag(text: str) -> tuple[str, str | None]:
 
 def _split_registry(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
-    if slash and (any(sign in first for sign in ".:[") or first == "localhost" or first != first.lower()):
+    if slash and (any(sign in first for sign in ".:[") or first == "localhost"):
         if first in ("docker.io", "index.docker.io", "registry-1.docker.io"):
             first = DEFAULT_REGISTRY
         return first, f"library/{rest}" if first == DEFAULT_REGISTRY and "/" not in rest else rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from rexec.errors import Unavailable
 from rexec.server.ports.bus import Bus
 from rexec.server.store import schema
-from rexec.server.store.engines import driver_assertions, open_reader, open_writer, parse
+from rexec.server.store.engines import driver_assertions, make_private, open_reader, open_writer, parse
 from rexec.server.store.transaction import SqlTransaction
 
 _log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class SqlDatabase:
         self._assertions = driver_assertions(self._url)
 
     async def __aenter__(self) -> Self:
+        await asyncio.to_thread(make_private, self._url)
         return self
 
     async def __aexit__(self, *exc: object) -> None:

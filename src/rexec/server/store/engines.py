@@ -44,6 +44,14 @@ def parse(url: str) -> URL:
     return parsed.set(drivername=driver.get(parsed.drivername, parsed.drivername))
 
 
+def make_private(url: URL) -> None:
+    """Before the first connection: what SQLite adds beside its file has the file's mode."""
+    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+        file = Path(str(url.database))
+        file.touch(mode=0o600)
+        file.chmod(0o600)
+
+
 def open_writer(url: URL) -> AsyncEngine:
     """On SQLite every transaction of this engine begins as a writer."""
     if url.get_backend_name() != "sqlite":
