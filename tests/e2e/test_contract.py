@@ -229,6 +229,9 @@ async def test_paths_and_methods_that_are_none(api: Api) -> None:
         assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found"), (method, path)
     wrong = await api.http.put(AT, json={})
     assert (wrong.status_code, wrong.json()["code"], wrong.headers["allow"]) == (405, "method_not_allowed", "GET, POST")
+    for path in ("/", "/health", "/ready"):
+        looked = await api.http.head(path)
+        assert (looked.status_code, looked.content) == (200, b""), path
     with pytest.raises(websockets.InvalidStatus) as refused:
         await api.connect("/ws/nothing")
     assert refused.value.response.status_code == 404

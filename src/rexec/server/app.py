@@ -105,7 +105,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 def _wrong_method(request: Request) -> Response:
     """405 with those it takes; 404 for a path of the API that takes none (the page's route fits every path)."""
     path = request.url.path
-    methods = methods_of(path) or ([] if path.startswith(("/api/", "/ws/")) else ["GET"])
+    methods = methods_of(path) or ([] if path.startswith(("/api/", "/ws/")) else ["GET", "HEAD"])
     if not methods:
         return answer(NotFound("not found"), request.state.request_id)
     error = Invalid("this path does not take this method", code="method_not_allowed")

@@ -26,12 +26,14 @@ _VERSION = version("rexec")
 _UNBUILT = "<!doctype html><title>Rexec</title><p>Rexec runs. The page is not built: <code>make web</code>."
 
 
+@operation(router, "HEAD", "/health", scope=None, answer=told.Health)
 @operation(router, "GET", "/health", scope=None, answer=told.Health)
 async def health() -> Response:
     """Whether the server is alive."""
     return Json({"status": "ok"})
 
 
+@operation(router, "HEAD", "/ready", scope=None, answer={200: told.Ready, 503: told.NotReady})
 @operation(router, "GET", "/ready", scope=None, answer={200: told.Ready, 503: told.NotReady})
 async def ready(request: Request, services: S) -> Response:
     """Whether engine and database really answer."""
@@ -108,7 +110,7 @@ def _page(described: dict[str, Any]) -> str:
     )
 
 
-@router.get("/{path:path}", include_in_schema=False)
+@router.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
 async def page(path: str) -> Response:
     """The web page and its files; other paths of the page's own are its index."""
     if path.startswith(("api/", "ws/")) or path in ("api", "ws"):
