@@ -30,6 +30,12 @@ from support.server import Served
 
 SMALL = {"memory_mb": "256", "cpu_shares": "500", "disk_mb": "1024"}
 ASKED = r'bash -c "stty -echo; printf \"\033[5n\"; read -t 60 -d n a; stty echo; echo got-\${#a}"'
+ROOM = """() => {
+    const box = (selector) => document.querySelector(selector).getBoundingClientRect();
+    const screen = box(".xterm-screen");
+    const beside = box(".xterm-scrollable-element > .scrollbar.vertical").left - screen.right;
+    return { below: innerHeight - screen.bottom, beside };
+}"""
 ENDED = "Your session has ended. Sign in again."
 
 
@@ -69,6 +75,7 @@ async def test_a_person_creates_types_reloads_and_deletes(signed_in: Page) -> No
     await shows(page, "second-kept")
     await typed(page, "seq 200000; echo flood-$((40 + 2))")
     await shows(page, "flood-42")
+    await fits_at_every_size(page)
     await typed(page, "exit 3")
     await expect(page.get_by_role("alert")).to_contain_text("The shell ended with code 3.")
     await page.get_by_role("button", name="New shell").click()
@@ -76,6 +83,7 @@ async def test_a_person_creates_types_reloads_and_deletes(signed_in: Page) -> No
     await expect(page.locator(SCREEN)).not_to_contain_text("second-kept")
 
     await page.get_by_role("button", name="← Containers").click()
+    await expect(made.get_by_role("button", name="Terminal")).to_be_focused()
     await press(page, "Delete", "from-the-page")
     question = page.get_by_role("alertdialog", name="Delete from-the-page?")
     await page.keyboard.press("Escape")
@@ -85,6 +93,18 @@ async def test_a_person_creates_types_reloads_and_deletes(signed_in: Page) -> No
     await question.get_by_role("button", name="Delete").click()
     await expect(made).to_have_count(0)
     assert not troubles
+
+
+async def fits_at_every_size(page: Page) -> None:
+    """The whole last line is seen, no line is given away, and the scroll bar stands beside the text."""
+    usual = page.viewport_size
+    assert usual is not None
+    for width, height in ((1000, 700), (1000, 640), (1000, 600), (1000, 599), (1000, 560), (390, 500)):
+        await page.set_viewport_size({"width": width, "height": height})
+        async with asyncio.timeout(60):
+            while not 0 <= (room := await page.evaluate(ROOM))["below"] < 30 or room["beside"] < 0:
+                await asyncio.sleep(0.1)
+    await page.set_viewport_size(usual)
 
 
 async def test_a_terminal_goes_on_at_the_byte_when_the_server_was_killed(
@@ -97,9 +117,17 @@ async def test_a_terminal_goes_on_at_the_byte_when_the_server_was_killed(
     await open_terminal(page, "outlives", "#")
     await typed(page, "echo before-$((0 + 1)); until [ -e /tmp/go ]; do sleep 0.1; done; seq -f 'line-%g;' 1 9")
     await shows(page, "before-1")
+    beside = await page.context.new_page()
+    await beside.goto("/")
+    await listed(beside)
+    await expect(row(beside, "outlives")).to_be_visible()
 
     await served.kill()
-    await expect(page.locator(".terminal .state")).to_have_text("reconnecting…")
+    state = page.locator(".terminal .state")
+    await expect(state).to_have_text("reconnecting… what you type is not sent")
+    await expect(beside.locator(".banner[role=status]")).to_contain_text("The server does not answer")
+    for button in ("New container", "Sign out", "Terminal outlives", "Stop outlives", "Delete outlives"):
+        await expect(beside.get_by_role("button", name=button)).to_be_disabled()
     inside = docker.containers.container(container["container_id"])
     command = await inside.exec(cmd=["touch", "/tmp/go"])
     await command.start(detach=True)
@@ -111,9 +139,21 @@ async def test_a_terminal_goes_on_at_the_byte_when_the_server_was_killed(
     assert text.count("before-1") == 1, text
     assert "since=" in asked[-1], asked
     assert "epoch=" in asked[-1], asked
-    await expect(page.locator(".terminal .state")).to_have_text("")
+    await expect(state).to_have_text("")
     await typed(page, "echo after-$((1 + 1))")
     await shows(page, "after-2")
+    await listed(beside)
+    await expect(beside.locator(".banner[role=status]")).to_have_text("")
+    await expect(beside.get_by_role("button", name="Stop outlives")).to_be_enabled()
+
+    await page.context.set_offline(True)
+    await expect(state).to_have_text("your browser is offline… what you type is not sent")
+    await expect(beside.locator(".banner[role=status]")).to_contain_text("Your browser is offline.")
+    await page.context.set_offline(False)
+    await expect(state).to_have_text("")
+    await listed(beside)
+    await typed(page, "echo online-$((1 + 1))")
+    await shows(page, "online-2")
 
 
 async def test_two_tabs_tell_the_same_and_end_together(signed_in: Page, context: BrowserContext, api: Api) -> None:
@@ -153,6 +193,7 @@ async def test_reasons_are_told_in_words(signed_in: Page) -> None:
         re.compile("There is no such image|The image could not be fetched")
     )
     await expect(row(page, "never").get_by_role("button", name="Terminal never")).to_be_hidden()
+    await expect(page.locator(".usage")).to_have_text(re.compile(r"^\d+ containers?, and [1-9]\d* in error$"))
 
 
 async def test_a_forms_errors_stand_next_to_their_fields(signed_in: Page, api: Api) -> None:
@@ -163,6 +204,7 @@ async def test_a_forms_errors_stand_next_to_their_fields(signed_in: Page, api: A
     await complaint(form, "name", "1 to 64 letters, digits, hyphens or underscores")
     await complaint(form, "memory_mb", "Must be between 256 and ")
     await complaint(form, "disk_mb", "A whole number, please.")
+    await expect(form.locator("option[value=macos]")).to_be_disabled()
 
     await form.locator("[name=image]").select_option("custom")
     for name, value in {**SMALL, "name": "fine"}.items():
@@ -186,10 +228,13 @@ async def test_a_wrong_an_expired_and_no_token_are_told_and_nothing_is_kept(
     async with asyncio.timeout(60):
         while (await api.http.get("/api/profile", headers={"Authorization": f"Bearer {expired}"})).status_code != 401:
             await asyncio.sleep(0.2)
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
     await page.goto("/")
     button = page.get_by_role("button", name="Sign in")
     await button.click()
     await complaint(page.locator("main"), "token", "Paste a token first.")
+    assert not troubles
     for token in ("rexec_" + "0" * 64, expired):
         await page.fill("input[name=token]", token)
         await expect(page.locator("input[name=token]")).not_to_have_attribute("aria-invalid", "true")

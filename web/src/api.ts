@@ -48,6 +48,8 @@ export interface ImageEntry {
   category: string;
   description: string;
   present?: boolean | null;
+  /** Whether this host can run it at all. */
+  available: boolean;
 }
 
 export interface RoleEntry {
@@ -102,9 +104,15 @@ async function allContainers(): Promise<Container[]> {
   return all;
 }
 
+/** Whether the server can be reached, whatever became of a socket. */
+async function answers(): Promise<boolean> {
+  return fetch("/health", { cache: "no-store", signal: AbortSignal.timeout(5000) }).then(({ ok }) => ok, () => false);
+}
+
 const at = (id: string) => `/api/containers/${encodeURIComponent(id)}`;
 
 export const api = {
+  answers,
   profile: () => call<Profile>("GET", "/api/profile"),
   signIn: (token: string) => call<unknown>("POST", "/api/auth/session", { token }),
   signOut: () => call<unknown>("DELETE", "/api/auth/session"),

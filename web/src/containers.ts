@@ -5,7 +5,7 @@ import { h, setText } from "./dom";
 import { Events, type Message } from "./events";
 import { Limits } from "./limits";
 import { Row } from "./row";
-import { duration, ENDED, explain, secondsUntil, why } from "./words";
+import { duration, ENDED, explain, outage, secondsUntil, why } from "./words";
 
 export interface ContainersCallbacks {
   open(container: Container): void;
@@ -20,10 +20,16 @@ export class ContainersView {
   private readonly list = h("ul", { class: "containers" });
   private readonly empty = h("p", { class: "empty", hidden: true }, "No containers yet. Make one: it takes a moment.");
   private readonly trouble = h("p", { class: "error banner", role: "alert" });
+  private readonly outage = h("p", { class: "error banner", role: "status" });
   private readonly said = h("p", { class: "unseen", role: "status" });
   private readonly usage = h("span", { class: "usage" });
   private readonly connection = h("span", { class: "connection", role: "img" });
   private readonly fresh = h("button", { class: "primary", id: "new", onclick: () => void this.attempt(() => this.create()) }, "New container");
+  private readonly out = h("button", { onclick: () => this.on.signOut() }, "Sign out");
+  private readonly work = h("fieldset", {}, this.list);
+  /** Had the focus when everything was disabled. */
+  private held: Element | null = null;
+  private live = false;
   private readonly accountEnds = new Countdown("account ends in ");
   private readonly limits: Limits;
   private readonly events: Events;
@@ -34,10 +40,12 @@ export class ContainersView {
     private readonly profile: Profile,
     private readonly on: ContainersCallbacks,
     welcome: HTMLElement | null,
+    /** The container whose terminal one comes back from. */
+    private from: string | undefined,
   ) {
     this.limits = new Limits(profile);
     this.accountEnds.set(profile.user.expires_at);
-    this.connected(false);
+    this.light("Connecting");
     this.element = h(
       "main",
       { class: "list" },
@@ -49,13 +57,14 @@ export class ContainersView {
         this.usage,
         h("span", { class: "who" }, `${profile.user.username} · ${profile.user.tier}`),
         this.accountEnds.element,
-        h("button", { onclick: () => on.signOut() }, "Sign out"),
+        this.out,
         this.fresh,
       ),
       welcome,
+      this.outage,
       this.trouble,
       this.said,
-      this.list,
+      this.work,
       this.empty,
       this.limits.element,
     );
@@ -74,10 +83,25 @@ export class ContainersView {
   }
 
   private connected(up: boolean): void {
-    const text = up ? "Live" : "Not connected, trying again";
-    this.connection.classList.toggle("up", up);
+    this.live = up;
+    this.light(up ? "Live" : "Not connected, trying again");
+    if (up) this.told("", true);
+    else void api.answers().then((answers) => !this.live && this.told(outage(answers), answers));
+  }
+
+  private light(text: string): void {
+    this.connection.classList.toggle("up", this.live);
     this.connection.setAttribute("aria-label", text);
     this.connection.title = text;
+  }
+
+  /** What needs the server can be asked for only while it answers. */
+  private told(trouble: string, answers: boolean): void {
+    setText(this.outage, trouble);
+    if (answers !== this.work.disabled) return;
+    if (!answers) this.held = document.activeElement;
+    for (const control of [this.fresh, this.out, this.work]) control.disabled = !answers;
+    if (answers && this.held instanceof HTMLElement && document.activeElement === document.body) this.held.focus();
   }
 
   private async attempt(work: () => Promise<unknown>): Promise<void> {
@@ -103,6 +127,13 @@ export class ContainersView {
       for (const message of missed) this.apply(message);
       this.arrange();
     }
+    this.comeBack();
+  }
+
+  private comeBack(): void {
+    if (this.from === undefined) return;
+    if (document.activeElement === document.body) (this.rows.get(this.from) ?? this.fresh).focus();
+    this.from = undefined;
   }
 
   private async create(): Promise<void> {
@@ -155,7 +186,9 @@ export class ContainersView {
     const counted = [...this.rows.values()].map(({ container }) => container).filter(({ status }) => status !== "error");
     const limit = this.profile.limits.containers;
     const { length } = counted;
-    setText(this.usage, limit === null ? `${length} container${length === 1 ? "" : "s"}` : `${length} of ${limit} containers`);
+    const broken = this.rows.size - length;
+    const sum = limit === null ? `${length} container${length === 1 ? "" : "s"}` : `${length} of ${limit} containers`;
+    setText(this.usage, broken === 0 ? sum : `${sum}, and ${broken} in error`);
     this.limits.use(counted);
     this.empty.hidden = this.rows.size > 0;
   }

@@ -24,7 +24,7 @@ export interface CreateCallbacks {
 
 /** The dialog for a new container. */
 export function createDialog(profile: Profile, images: ImageEntry[], roles: RoleEntry[], on: CreateCallbacks): HTMLDialogElement {
-  const image = field("Image", h("select", { name: "image" }, ...images.map((entry) => option(entry.name, imageLabel(entry)))));
+  const image = field("Image", h("select", { name: "image" }, ...images.map(imageOption)));
   image.control.value = (images.find(({ present }) => present) ?? images[0])?.name ?? "";
   const custom = field(
     "Image reference",
@@ -139,9 +139,14 @@ function option(value: string, label = value): HTMLOptionElement {
   return h("option", { value }, label);
 }
 
-function imageLabel({ name, category, description, present }: ImageEntry): string {
+function imageOption(entry: ImageEntry): HTMLOptionElement {
+  return h("option", { value: entry.name, disabled: !entry.available }, imageLabel(entry));
+}
+
+function imageLabel({ name, category, description, present, available }: ImageEntry): string {
   if (category === "custom") return "Custom image…";
-  return [name, description !== "" && ` – ${description}`, present === false && " (is fetched first)"].filter(Boolean).join("");
+  const hint = !available ? " (not on this host)" : present === false && " (is fetched first)";
+  return [name, description !== "" && ` – ${description}`, hint].filter(Boolean).join("");
 }
 
 function roleLabel({ name, description }: RoleEntry): string {

@@ -20,28 +20,30 @@ export interface EventsCallbacks {
 export class Events {
   private seq = 0;
   private socket: WebSocket | null = null;
-  private closed = false;
   private calledOff: () => void = () => undefined;
   private readonly backoff = new Backoff();
 
   constructor(private readonly on: EventsCallbacks) {
+    window.addEventListener("offline", this.offline);
     this.connect();
   }
 
   close(): void {
-    this.closed = true;
+    window.removeEventListener("offline", this.offline);
     this.calledOff();
-    this.socket?.close();
+    this.drop();
   }
 
   private connect(): void {
     const socket = new WebSocket(socketUrl(this.seq ? `/ws/events?since=${this.seq}` : "/ws/events"), ["rexec.v1"]);
     this.socket = socket;
     socket.onopen = () => {
+      if (socket !== this.socket) return;
       this.on.connected(true);
       this.on.refresh();
     };
     socket.onmessage = (event: MessageEvent<string>) => {
+      if (socket !== this.socket) return;
       this.backoff.reset();
       const message = JSON.parse(event.data) as Message;
       if (message.seq !== undefined) this.seq = message.type === "reset" ? message.seq : Math.max(this.seq, message.seq);
@@ -49,10 +51,24 @@ export class Events {
       else this.on.message(message);
     };
     socket.onclose = (event) => {
-      if (this.closed) return;
-      this.on.connected(false);
-      if (event.code === 4401) this.on.signedOut();
-      else this.calledOff = this.backoff.again(() => this.connect());
+      if (socket === this.socket) this.cut(event.code);
     };
   }
+
+  private cut(code: number): void {
+    this.drop();
+    this.on.connected(false);
+    if (code === 4401) this.on.signedOut();
+    else this.calledOff = this.backoff.again(() => this.connect());
+  }
+
+  private drop(): void {
+    const socket = this.socket;
+    this.socket = null;
+    socket?.close();
+  }
+
+  private readonly offline = (): void => {
+    if (this.socket !== null) this.cut(1006);
+  };
 }

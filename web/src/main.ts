@@ -11,6 +11,8 @@ const SIGNED_IN = "signed-in";
 let leave: () => void = () => undefined;
 let turn = 0;
 let guestToken: string | undefined;
+/** The container whose terminal is shown. */
+let inside: string | undefined;
 
 function show(title: string, element: HTMLElement, onLeave: () => void = () => undefined): void {
   leave();
@@ -20,25 +22,25 @@ function show(title: string, element: HTMLElement, onLeave: () => void = () => u
   app.replaceChildren(element);
 }
 
-/** A reason is told only where there was a session: who comes for the first time lost nothing. */
 function showSignIn(reason = ""): void {
   turn++;
-  const told = reason === ENDED && sessionStorage.getItem(SIGNED_IN) === null ? "" : reason;
-  sessionStorage.removeItem(SIGNED_IN);
+  localStorage.removeItem(SIGNED_IN);
   const signedIn = (token?: string) => {
     guestToken = token;
+    localStorage.setItem(SIGNED_IN, "yes");
     void start();
   };
-  show("", signIn(told, { signedIn }));
+  show("", signIn(reason, { signedIn }));
   app.querySelector("input")?.focus();
 }
 
+/** Who never signed in here has no cookie to ask with, and lost no session. */
 async function start(): Promise<void> {
+  if (localStorage.getItem(SIGNED_IN) === null) return showSignIn();
   const mine = ++turn;
   try {
     const profile = await api.profile();
     if (mine !== turn) return;
-    sessionStorage.setItem(SIGNED_IN, "yes");
     const id = /^#\/containers\/([\w-]+)$/.exec(location.hash)?.[1];
     if (id !== undefined) return await showShell(id, mine);
     const view = new ContainersView(
@@ -49,7 +51,9 @@ async function start(): Promise<void> {
         signedOut: showSignIn,
       },
       welcome(),
+      inside,
     );
+    inside = undefined;
     show("", view.element, () => view.close());
   } catch (error) {
     if (mine === turn) failed(error);
@@ -60,6 +64,7 @@ async function showShell(id: string, mine: number): Promise<void> {
   const [container, { ShellView }] = await Promise.all([api.container(id), import("./shell")]);
   if (mine !== turn) return;
   const view = new ShellView(container, { back: () => (location.hash = ""), signedOut: showSignIn });
+  inside = id;
   show(container.name, view.element, () => view.close());
   view.open();
 }
@@ -79,7 +84,6 @@ async function signOut(guest: boolean): Promise<void> {
   const text = "A guest comes back with its token only. Without it, the account and its container are out of reach.";
   if (guest && !(await confirmed("Sign out?", text, "Sign out"))) return;
   await api.signOut().catch(() => undefined);
-  sessionStorage.removeItem(SIGNED_IN);
   guestToken = undefined;
   location.hash = "";
   showSignIn();

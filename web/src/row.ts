@@ -71,6 +71,11 @@ export class Row {
     for (const { verb, from } of VERBS) (this.verbs.get(verb) as HTMLButtonElement).hidden = !from.includes(status);
   }
 
+  /** What one comes back for. */
+  focus(): void {
+    this.element.querySelector<HTMLElement>(".actions button:not([hidden])")?.focus();
+  }
+
   /** It is no longer shown. */
   leave(): void {
     this.countdown.stop();

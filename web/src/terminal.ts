@@ -6,6 +6,7 @@ import { Terminal as Xterm } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import { socketUrl } from "./api";
 import { Backoff } from "./backoff";
+import { cut } from "./words";
 
 const ACK_EVERY = 64 * 1024;
 const INPUT_FRAME = 32 * 1024;
@@ -82,6 +83,7 @@ export class Terminal {
     this.xterm.onBinary((text) => this.sendBytes(Uint8Array.from(text, (c) => c.charCodeAt(0))));
     this.xterm.onResize(({ cols, rows }) => this.send({ type: "resize", cols, rows }));
     this.pings = setInterval(() => this.ping(), PING_EVERY);
+    window.addEventListener("offline", this.offline);
     this.connect();
     this.xterm.focus();
   }
@@ -104,6 +106,7 @@ export class Terminal {
   close(): void {
     this.done = true;
     clearInterval(this.pings);
+    window.removeEventListener("offline", this.offline);
     this.calledOff();
     this.observer.disconnect();
     this.socket?.close();
@@ -126,7 +129,7 @@ export class Terminal {
       query.set("epoch", this.epoch);
       query.set("since", String(this.offset));
     }
-    this.on.state(this.epoch === null ? "connecting…" : "reconnecting…");
+    this.on.state(this.epoch === null ? "connecting…" : cut());
     const socket = new WebSocket(socketUrl(`/ws/terminal/${encodeURIComponent(this.container)}?${query}`), ["rexec.v2"]);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
@@ -145,6 +148,11 @@ export class Terminal {
     if (Date.now() - this.heard > SILENCE) this.cut(this.socket);
     else this.send({ type: "ping" });
   }
+
+  /** A server on this very machine is back at once; of any other nobody would tell us for a minute. */
+  private readonly offline = (): void => {
+    if (this.socket !== null) this.cut(this.socket);
+  };
 
   private cut(socket: WebSocket): void {
     this.socket = null;
@@ -219,7 +227,7 @@ export class Terminal {
       this.done = true;
       this.on.refused(code - 4000, reason);
     } else {
-      this.on.state(code === 4429 ? `${reason}: trying again…` : "reconnecting…");
+      this.on.state(code === 4429 ? `${reason}: trying again…` : cut());
       this.calledOff = this.backoff.again(() => this.connect());
     }
   }

@@ -58,6 +58,18 @@ export function secondsUntil(time: string): number {
   return (Date.parse(time) - serverNow()) / 1000;
 }
 
+/** While a terminal is cut: there is nowhere to keep keys for a shell that may be gone. */
+export function cut(): string {
+  return `${navigator.onLine ? "reconnecting…" : "your browser is offline…"} what you type is not sent`;
+}
+
+/** While the list is cut. */
+export function outage(answers: boolean): string {
+  if (answers) return "Changes are not shown as they happen: connecting again…";
+  if (!navigator.onLine) return "Your browser is offline. This list may be out of date.";
+  return "The server does not answer: trying again… This list may be out of date.";
+}
+
 /** Whether a name may be asked for; the server decides. */
 export function nameable(name: string): boolean {
   return name === "" || /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/.test(name);

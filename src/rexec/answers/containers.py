@@ -164,12 +164,13 @@ class History(Answer):
 
 
 class Image(Answer):
-    """`present` and `size` are null where there is nothing to look for."""
+    """`present` and `size` are null where there is nothing to look for; `available`: this host can run it."""
 
     name: str
     aliases: list[str]
     category: str
     description: str
+    available: bool
     present: bool | None = None
     size: int | None = None
 
@@ -177,7 +178,7 @@ class Image(Answer):
 class Images(Answer):
     example: ClassVar[Any] = {
         "images": [{"name": "debian:bookworm", "aliases": ["debian", "debian-12"], "category": "linux",
-                    "description": "Debian 12", "present": True, "size": 117_000_000}], "count": 1,
+                    "description": "Debian 12", "available": True, "present": True, "size": 117_000_000}], "count": 1,
     }  # fmt: skip
 
     images: list[Image]

@@ -11,7 +11,7 @@ from rexec.answers import containers as told
 from rexec.errors import RexecError
 from rexec.server.api.problems import Json
 from rexec.server.api.routing import P, S, operation
-from rexec.server.core.catalogue import CUSTOM, Entry
+from rexec.server.core.catalogue import CUSTOM, Entry, runs_here
 from rexec.server.core.layers import Layer
 from rexec.server.core.recipes import Recipe
 from rexec.server.core.services import Services
@@ -30,7 +30,7 @@ async def images(services: S, principal: P) -> Response:
 async def _image(services: Services, entry: Entry) -> dict[str, object]:
     shown: dict[str, object] = {
         "name": entry.name, "aliases": list(entry.aliases), "category": entry.category,
-        "description": entry.description,
+        "description": entry.description, "available": runs_here(entry.name),
     }  # fmt: skip
     if entry.category == "linux":
         try:

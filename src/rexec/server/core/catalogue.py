@@ -90,9 +90,13 @@ def permit(principal: Principal, image: str) -> None:
         raise Forbidden("macOS needs the tier enterprise", code="tier_required", tier="enterprise")
 
 
+def runs_here(image: str) -> bool:
+    return not _is_macos(image)
+
+
 def check_host(image: str) -> None:
     """Raises `Unavailable` for macOS, which no host of a container engine runs."""
-    if _is_macos(image):
+    if not runs_here(image):
         raise Unavailable(
             "this host cannot run macOS: it lacks Apple hardware and a virtual machine engine",
             code="macos_unavailable",
