@@ -39,6 +39,9 @@ async def test_sockets_are_closed_with_1012_and_shells_live_on(
     served: Served, api: Api, number: signal.Signals
 ) -> None:
     container = await api.create()
+    began = await api.http.post(f"/api/containers/{container['id']}/processes", json={"command": "exec sleep 4246"})
+    waiting = f"/api/containers/{container['id']}/processes/{began.json()['id']}/wait"
+    waited = asyncio.create_task(api.http.get(waiting, params={"timeout": 60}))
     path = f"/ws/terminal/{container['id']}"
     try:
         async with (
@@ -56,6 +59,9 @@ async def test_sockets_are_closed_with_1012_and_shells_live_on(
                         await watcher.next()
             assert end.value.rcvd is not None
             assert end.value.rcvd.code == 1012
+            async with asyncio.timeout(PATIENCE):
+                assert "event: end" in [line async for line in told.aiter_lines()][-3:]
+            assert (await waited).json()["code"] == "draining"
             async with asyncio.timeout(PATIENCE):
                 assert await served.ended() == 0
     finally:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import aiodocker
 import httpx2
 import pytest
+import websockets
 
 from support.client import Api, Watcher, small
 
@@ -18,14 +21,64 @@ async def kill(docker: aiodocker.Docker, engine_id: str, signal: str = "KILL") -
     await container.kill(signal=signal)
 
 
+async def events(api: Api, at: str) -> tuple[str, dict[str, Any]]:
+    """The last event of a command that streams."""
+    async with api.http.stream("POST", f"{at}/stream", json=long("events")) as answer:
+        async for line in answer.aiter_lines():
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                last = (kind, json.loads(line.removeprefix("data: ")))
+    return last
+
+
+async def messages(api: Api, at: str) -> tuple[dict[str, Any], int]:
+    """The last message of a command on a socket, and what the socket is closed with."""
+    async with api.connect(f"{at}/stream") as socket:
+        await socket.send(json.dumps({"type": "start", **long("messages")}))
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            while True:
+                last = json.loads(await socket.recv())
+    assert closed.value.rcvd is not None
+    return last, closed.value.rcvd.code
+
+
+def long(mark: str) -> dict[str, Any]:
+    return {"command": f"echo begun; touch /dev/shm/{mark}; exec sleep 4245", "timeout": 300}
+
+
+async def commands_tell(
+    api: Api, container: str, end: Callable[[], Awaitable[Any]], status: int, code: str, reason: str
+) -> None:
+    """In each way to run one, when its container comes to an end."""
+    at = f"/api/containers/{container}/exec"
+    async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+        streamed = tasks.create_task(events(api, at))
+        said = tasks.create_task(messages(api, at))
+        asked = tasks.create_task(api.http.post(at, json=long("asked")))
+        marks = "test -e events -a -e messages -a -e asked"
+        begun = await api.exec(container, f"cd /dev/shm; until {marks}; do sleep 0.1; done", timeout=100)
+        assert begun["exit_code"] == 0
+        await end()
+    (kind, event), (message, closed), answer = streamed.result(), said.result(), asked.result()
+    assert (kind, message["type"], closed) == ("error", "error", 4000 + status)
+    assert (answer.status_code, {told["code"] for told in (event, message, answer.json())}) == (status, {code})
+    assert {told.get("reason") for told in (event, message, answer.json())} == {reason}
+
+
 async def test_one_killed_from_outside_is_told(api: Api, docker: aiodocker.Docker) -> None:
     async with api.container() as container, Watcher(api) as watcher:
         engine_id = (await api.get(container["id"]))["container_id"]
-        await kill(docker, engine_id)
+        await commands_tell(api, container["id"], lambda: kill(docker, engine_id), 409, "not_running", "killed")
         told = await watcher.until("container_error", container["id"])
 
         assert told["data"]["status"] == "error"
         assert told["data"]["reason"] == "killed"
+
+        assert (await api.http.post(f"/api/containers/{container['id']}/start")).status_code == 200
+        await commands_tell(
+            api, container["id"], lambda: api.delete(container["id"]), 404, "container_not_found", "deleted"
+        )
 
 
 async def test_one_that_is_ended_from_inside_is_stopped_and_starts_again_with_its_data(api: Api) -> None:

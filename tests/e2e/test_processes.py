@@ -139,6 +139,8 @@ async def test_a_process_goes_on_and_is_asked_about(api: Api) -> None:
         assert (logs.content, logs.headers["rexec-offset"], logs.headers["rexec-end"]) == (b"ut\n", "1", "4")
         assert (await api.http.get(f"{at}/{first}/logs", params={"stream": "stderr"})).content == b"err\n"
         assert (await api.http.get(f"{at}/{first}/logs", params={"offset": 99})).status_code == 416
+        unknown = await api.http.get(f"{at}/{first}/logs", params={"follow": "true"})
+        assert (unknown.status_code, unknown.json()["details"][0]["field"]) == (400, "follow")
         assert (await api.exec(container["id"], "cat /tmp/in"))["stdout"] == "typed"
         assert (await api.http.post(f"{at}/{first}/signal", json={"signal": "TERM"})).status_code == 200
         ended = (await api.http.get(f"{at}/{first}/wait", params={"timeout": 60})).json()

@@ -45,6 +45,13 @@ async def test_refusals_come_as_what_they_are(guest: Link, tmp_path: Path) -> No
     with pytest.raises(Invalid, match="no-such") as unknown:
         await guest.exec(ExecRequest(("no-such-command",)))
     assert unknown.value.code == "no_such_command"
+    with pytest.raises(Invalid, match="too long"):
+        async with guest.exec_stream(ExecRequest(("true", "x" * 200_000))):
+            pass
+    async with guest.exec_stream(ExecRequest(("true", *["x" * 1000] * 100))) as stream:
+        while (frame := await stream.receive()) is not None:
+            last = frame
+    assert last.control()["exit_code"] == 0
     with pytest.raises(NotFound):
         async with guest.download("/v1/files", query={"path": "/nowhere"}):
             pass

@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"rexec-guest/internal/accounts"
 	"rexec-guest/internal/archive"
 	"rexec-guest/internal/fault"
 	"rexec-guest/internal/files"
@@ -280,16 +279,7 @@ func (a *API) unpack(x *http1.Exchange, _ []string) error {
 	if err != nil {
 		return err
 	}
-	var owner *accounts.Account
-	if user := x.Query.Get("user"); user != "" {
-		if owner, err = accounts.Lookup(user); err != nil {
-			return err
-		}
-	}
-	if _, err := files.MakeDir(path, -1, x.Query.Get("user"), true); err != nil {
-		return err
-	}
-	unpacked, err := archive.Unpack(x.Body(), path, owner, x.Left)
+	unpacked, err := archive.Unpack(x.Body(), path, x.Query.Get("user"), x.Left)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"net"
 	"net/url"
@@ -72,6 +73,7 @@ func TestWhatIsRefused(t *testing.T) {
 		method, path, code string
 		status             int
 	}{
+		{"PUT", at("", "path", "/proc/none"), "not_found", 404},
 		{"GET", at("", "path", dir+"/none"), "not_found", 404},
 		{"GET", at("", "path", dir), "is_a_directory", 409},
 		{"GET", at("", "path", "relative"), "bad_request", 400},
@@ -90,6 +92,8 @@ func TestWhatIsRefused(t *testing.T) {
 	for _, c := range cases {
 		if a := s.call(c.method, c.path, nil); a.status != c.status || a.code(t) != c.code {
 			t.Errorf("%s %s: %d %s", c.method, c.path, a.status, a.body)
+		} else if bytes.Contains(a.body, []byte(".rexec-")) {
+			t.Errorf("%s: nobody asked for that path: %s", c.path, a.body)
 		}
 	}
 	if a := s.call("GET", at("", "path", dir+"/file"), nil, "Range: bytes=5-"); a.status != 416 {
@@ -184,6 +188,19 @@ func archived(t *testing.T, headers ...*tar.Header) []byte {
 	return out.Bytes()
 }
 
+func compressed(t *testing.T, data []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
 func TestArchives(t *testing.T) {
 	s := serve(t)
 	dir := t.TempDir()
@@ -216,6 +233,17 @@ func TestArchives(t *testing.T) {
 	if target, _ := os.Readlink(dir + "/into/source/soft"); target != "/etc/passwd" {
 		t.Errorf("%q", target)
 	}
+	zipped := compressed(t, packed.body)
+	if a := s.call("PUT", at("/archive", "path", dir+"/again"), zipped); a.status != 200 || a.json(t)["entries"] != 6.0 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	damaged := bytes.Clone(zipped)
+	damaged[len(damaged)/2] ^= 0xff
+	for _, torn := range [][]byte{zipped[:len(zipped)/2], damaged, {0x1f, 0x8b, 1, 2}} {
+		if a := s.call("PUT", at("/archive", "path", dir+"/torn"), torn); a.status != 400 || a.code(t) != "bad_request" {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
 }
 
 func TestAnArchiveStaysInItsFolder(t *testing.T) {
@@ -245,6 +273,12 @@ func TestAnArchiveStaysInItsFolder(t *testing.T) {
 	}
 	if _, err := os.Lstat(dir + "/out"); err == nil {
 		t.Error("something left the folder")
+	}
+	if a := s.call("PUT", at("/archive", "path", dir+"/none"), hostile[5]); a.status != 400 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if _, err := os.Lstat(dir + "/none"); err == nil {
+		t.Error("what is no archive left a folder")
 	}
 	if a := s.call("PUT", at("/archive", "path", into), archived(t, plain("/absolute"))); a.status != 200 {
 		t.Errorf("%s", a.body)
@@ -291,6 +325,26 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("delete", dir+"/moved/b")
+	uploaded := at("", "path", dir+"/uploaded")
+	for range 2 {
+		if a := s.call("PUT", uploaded, bytes.Repeat([]byte("x"), 3<<20)); a.status != 200 {
+			t.Fatalf("%s", a.body)
+		}
+		if _, _, message := w.next(); message["type"] != "create" || message["path"] != dir+"/uploaded" {
+			t.Errorf("%v", message)
+		}
+	}
+	// Of our names only those that we make are ours.
+	for _, name := range []string{".rexec-", ".rexec-0123456789abcdeX", ".rexec-0123456789abcdef0"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		check("create", filepath.Join(dir, name))
+	}
+	if err := os.Rename(dir+"/uploaded", dir+"/.rexec-0123456789abcdef"); err != nil {
+		t.Fatal(err)
+	}
+	check("delete", dir+"/uploaded")
 }
 
 func TestPortsAndTunnels(t *testing.T) {

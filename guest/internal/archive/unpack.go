@@ -2,7 +2,10 @@ package archive
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
+	"compress/flate"
+	"compress/gzip"
 	"errors"
 	"io"
 	"io/fs"
@@ -36,21 +39,36 @@ type unpacker struct {
 
 const mostFolders = 100_000
 
-// Unpack extracts a tar stream beneath a folder. What would leave it, by its name or through a link, is refused.
-func Unpack(source io.Reader, into string, owner *accounts.Account, left func() bool) (*Unpacked, error) {
+// Unpack extracts a tar stream, compressed by gzip or not, beneath a folder, which is made for `user` as soon as the
+// stream is seen to be one. What would leave it, by its name or through a link, is refused.
+func Unpack(source io.Reader, into, user string, left func() bool) (*Unpacked, error) {
+	var owner *accounts.Account
+	var err error
+	if user != "" {
+		if owner, err = accounts.Lookup(user); err != nil {
+			return nil, err
+		}
+	}
+	body := &traced{source: source}
+	plain, err := decompressed(body)
+	if err != nil {
+		return nil, body.judge(err)
+	}
+	in := tar.NewReader(plain)
+	header, first := in.Next()
+	if first != nil && !errors.Is(first, io.EOF) {
+		return nil, body.judge(first)
+	}
+	if _, err := files.MakeDir(into, -1, user, true); err != nil {
+		return nil, err
+	}
 	root, err := threads.Slow1(func() (*os.Root, error) { return os.OpenRoot(into) })
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
 	u := &unpacker{root: root, owner: owner, left: left, buffer: make([]byte, part)}
-	body := &traced{source: source}
-	in := tar.NewReader(body)
-	for {
-		header, err := in.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
+	for err = first; !errors.Is(err, io.EOF); header, err = in.Next() {
 		if err != nil {
 			return nil, body.judge(err)
 		}
@@ -63,6 +81,15 @@ func Unpack(source io.Reader, into string, owner *accounts.Account, left func() 
 		u.dress(header)
 	}
 	return &u.done, nil
+}
+
+// decompressed looks at how the stream begins.
+func decompressed(body io.Reader) (io.Reader, error) {
+	buffered := bufio.NewReaderSize(body, 64<<10)
+	if magic, _ := buffered.Peek(2); !bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		return buffered, nil
+	}
+	return gzip.NewReader(buffered)
 }
 
 // traced remembers how the stream itself ended, to tell a bad archive from a connection that broke.
@@ -79,7 +106,9 @@ func (t *traced) Read(out []byte) (int, error) {
 
 func (t *traced) judge(err error) error {
 	short := errors.Is(err, io.ErrUnexpectedEOF) && (t.err == nil || t.err == io.EOF)
-	if short || errors.Is(err, tar.ErrHeader) || errors.Is(err, tar.ErrFieldTooLong) {
+	var corrupt flate.CorruptInputError
+	torn := errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &corrupt)
+	if short || torn || errors.Is(err, tar.ErrHeader) || errors.Is(err, tar.ErrFieldTooLong) {
 		return fault.BadRequest("the archive is not a whole tar stream: %s", err)
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -41,6 +42,9 @@ type exitMessage struct {
 	Type string `json:"type"`
 	End
 }
+
+// longestStart is of the first frame, which carries a whole command.
+const longestStart = 4 << 20
 
 // inputLimit is how much input waits for a process that does not read it.
 const inputLimit = 256 << 10
@@ -87,7 +91,10 @@ func Serve(conn net.Conn, reader *bufio.Reader) error {
 }
 
 func (s *stream) first() (*startMessage, error) {
-	frame, err := s.source.Next()
+	frame, err := s.source.Within(longestStart)
+	if errors.Is(err, frames.ErrProtocol) {
+		return nil, fault.BadRequest("the first frame is not a start, or longer than %d bytes", longestStart)
+	}
 	if err != nil {
 		return nil, err
 	}

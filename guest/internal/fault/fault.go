@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"syscall"
 )
 
@@ -86,7 +87,7 @@ func From(err error) *Error {
 	text := errno.Error()
 	var path *fs.PathError
 	if errors.As(err, &path) {
-		text = fmt.Sprintf("%q: %s", path.Path, errno.Error())
+		text = fmt.Sprintf("%q: %s", filepath.Clean(path.Path), errno.Error())
 	}
 	for _, row := range byErrno {
 		if row.errno == errno {

@@ -106,14 +106,14 @@ func mountedIn(name string) bool {
 
 // besideOf makes a folder beside a path that nobody else looks into, and from which nothing is inherited.
 func besideOf(name string) (folder.Folder, error) {
-	made, err := os.MkdirTemp(path.Dir(name), ".rexec-")
-	if err != nil {
-		return folder.Folder{}, err
+	made := temporary(path.Dir(name))
+	if err := os.Mkdir(made, 0o700); err != nil {
+		return folder.Folder{}, named(err, name)
 	}
 	for _, list := range []string{"system.posix_acl_default", "system.posix_acl_access"} {
 		_ = syscall.Removexattr(made, list)
 	}
-	err = os.Chmod(made, 0o700)
+	err := os.Chmod(made, 0o700)
 	if err == nil {
 		var opened folder.Folder
 		if opened, err = folder.Open(made); err == nil {

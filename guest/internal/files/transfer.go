@@ -1,8 +1,6 @@
 package files
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"io"
 	"os"
@@ -149,10 +147,11 @@ func Write(put *Put, body io.Reader) (*Entry, error) {
 		}
 	}
 	if _, err = threads.Slow1(func() (bool, error) { return true, w.begin(name) }); err != nil {
-		return nil, err
+		return nil, named(err, name)
 	}
 	err = fill(w.file, body)
-	return threads.Slow1(func() (*Entry, error) { return w.end(err) })
+	entry, err := threads.Slow1(func() (*Entry, error) { return w.end(err) })
+	return entry, named(err, name)
 }
 
 type writer struct {
@@ -195,9 +194,7 @@ func (w *writer) begin(name string) error {
 	if w.put.Mode >= 0 {
 		w.mode = uint32(w.put.Mode) & 0o7777
 	}
-	var random [8]byte
-	_, _ = rand.Read(random[:])
-	w.temporary = path.Join(path.Dir(name), ".rexec-"+hex.EncodeToString(random[:]))
+	w.temporary = temporary(path.Dir(name))
 	w.file, err = os.OpenFile(w.temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	return err
 }

@@ -43,19 +43,26 @@ type Reader struct {
 func NewReader(source *bufio.Reader) *Reader { return &Reader{source: source} }
 
 // Next is the next frame; io.EOF at a clean end, ErrProtocol on garbage.
-func (r *Reader) Next() (Frame, error) {
+func (r *Reader) Next() (Frame, error) { return r.Within(Max) }
+
+// Within is Next where the receiver takes another length than Max.
+func (r *Reader) Within(most uint32) (Frame, error) {
 	var head [5]byte
 	if _, err := io.ReadFull(r.source, head[:]); err != nil {
 		return Frame{}, err
 	}
 	length := binary.BigEndian.Uint32(head[1:])
-	if !known(head[0]) || length > Max || (head[0] == End && length != 0) {
+	if !known(head[0]) || length > most || (head[0] == End && length != 0) {
 		return Frame{}, ErrProtocol
 	}
-	if int(length) > cap(r.buffer) {
-		r.buffer = make([]byte, max(int(length), 512))
+	buffer := r.buffer
+	if int(length) > cap(buffer) {
+		buffer = make([]byte, max(int(length), 512))
 	}
-	payload := r.buffer[:length]
+	if cap(buffer) <= Max {
+		r.buffer = buffer
+	}
+	payload := buffer[:length]
 	if _, err := io.ReadFull(r.source, payload); err != nil {
 		return Frame{}, io.ErrUnexpectedEOF
 	}

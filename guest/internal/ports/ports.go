@@ -108,7 +108,7 @@ func owners(found []Port) {
 			}
 			for _, port := range wanted[link] {
 				if port.Pid == 0 {
-					port.Pid, port.Process = p.Pid, p.Command
+					port.Pid, port.Process = p.Pid, p.Name()
 				}
 			}
 		}

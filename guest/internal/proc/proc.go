@@ -4,6 +4,7 @@ package proc
 import (
 	"bytes"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,6 +61,23 @@ func read(pid int) (Process, bool) {
 	parent, _ := strconv.Atoi(fields[1])
 	session, _ := strconv.Atoi(fields[3])
 	return Process{pid, parent, session, fields[0][0], string(data[open+1 : end])}, true
+}
+
+// Name is that of its program, by the first of its arguments: Command may be the name of a thread.
+func (p *Process) Name() string {
+	file, err := os.Open("/proc/" + strconv.Itoa(p.Pid) + "/cmdline")
+	if err != nil {
+		return p.Command
+	}
+	defer file.Close()
+	var start [1024]byte
+	count, _ := file.Read(start[:])
+	program, _, _ := strings.Cut(string(start[:count]), "\x00")
+	program, _, _ = strings.Cut(program, ": ") // what servers write there about themselves, as `nginx: master process`
+	if program = strings.TrimPrefix(path.Base(program), "-"); program == "." || program == "/" || program == "" {
+		return p.Command
+	}
+	return program
 }
 
 // mark is the mark that a process inherited from the child of ours that it descends from.

@@ -107,3 +107,21 @@ func TestAnyName(t *testing.T) {
 	_ = child.Signal(syscall.SIGKILL, false)
 	<-child.Done()
 }
+
+func TestAProgramIsNamedByItsFirstArgument(t *testing.T) {
+	for first, name := range map[string]string{
+		"/opt/my server": "my server", "nginx: master process /usr/sbin/nginx": "nginx", "-sh": "sh", "": "sleep",
+	} {
+		child, err := reap.Start("/bin/sleep", []string{first, "100"}, &syscall.ProcAttr{
+			Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Setsid: true},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, ok := read(child.Pid); !ok || p.Name() != name {
+			t.Errorf("%q is called %q", first, p.Name())
+		}
+		_ = child.Signal(syscall.SIGKILL, false)
+		<-child.Done()
+	}
+}

@@ -134,6 +134,9 @@ func (w *Watch) beneath(name string, announce bool) error {
 		return nil
 	}
 	for _, entry := range entries {
+		if files.IsTemporary(entry.Name()) {
+			continue
+		}
 		full := path.Join(name, entry.Name())
 		if announce {
 			w.announced.add(full)
@@ -228,7 +231,21 @@ func (w *Watch) event(wd int32, flags, cookie uint32, name string) (bool, error)
 			return false, err
 		}
 	}
+	if name != "" && files.IsTemporary(name) {
+		return false, w.temporary(flags, cookie, full, isDir)
+	}
 	return false, w.change(flags, cookie, full, isDir)
+}
+
+// temporary is what happens to a file or folder of ours on its way to its name: nothing is told until it arrives there.
+func (w *Watch) temporary(flags, cookie uint32, full string, isDir bool) error {
+	switch {
+	case flags&syscall.IN_MOVED_FROM != 0:
+		w.left = &departure{cookie, full, isDir}
+	case flags&syscall.IN_MOVED_TO != 0 && w.left != nil:
+		return w.departed()
+	}
+	return nil
 }
 
 // itself is what happens to a watched folder as such. Its own folder tells of it, unless it is the root: that is the end.
@@ -266,9 +283,10 @@ func (w *Watch) change(flags, cookie uint32, full string, isDir bool) error {
 	case flags&syscall.IN_MOVED_FROM != 0:
 		w.left = &departure{cookie, full, isDir}
 		return nil
-	case flags&syscall.IN_MOVED_TO != 0 && w.left != nil:
+	case flags&syscall.IN_MOVED_TO != 0 && w.left != nil && !files.IsTemporary(w.left.path):
 		return w.moved(full, isDir)
 	case flags&(syscall.IN_CREATE|syscall.IN_MOVED_TO) != 0:
+		w.left = nil
 		if w.announced.take(full) {
 			return nil
 		}
@@ -306,6 +324,9 @@ func (w *Watch) enter(full string) error {
 func (w *Watch) departed() error {
 	left := w.left
 	w.left = nil
+	if files.IsTemporary(left.path) {
+		return nil
+	}
 	w.announced.take(left.path)
 	if left.isDir {
 		w.forget(left.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import platform
@@ -156,6 +157,7 @@ async def assemble(settings: Settings, stack: AsyncExitStack) -> Services:
         tickets=Tickets(clock, access),
         rate_limits=RateLimits(database, clock),
         idempotency=Idempotency(database, clock, replica(settings)),
+        draining=asyncio.Event(),
     )  # fmt: skip
     turns = Turns(settings.workers)
     creation = Creation(

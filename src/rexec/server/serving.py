@@ -14,6 +14,7 @@ from collections.abc import Generator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import FrameType
 
 import uvicorn
 import uvloop
@@ -36,6 +37,15 @@ _BACKLOG = 2048
 class _Foreground(uvicorn.Server):
     """Ends by a signal as for any reason: uvicorn's own raises the signal again, which would end the process before
     what was opened is closed."""
+
+    def __init__(self, config: uvicorn.Config, draining: asyncio.Event) -> None:
+        super().__init__(config)
+        self._draining = draining
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._loop.call_soon_threadsafe(self._draining.set)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -103,7 +113,7 @@ async def _serve(settings: Settings, bound: socket.socket) -> int:
                 return status
         given = settings.admin_token.get_secret_value() if settings.admin_token else None
         made = await services.accounts.bootstrap(given)
-        server = _Foreground(_config(services))
+        server = _Foreground(_config(services), services.draining)
         serving = asyncio.create_task(server.serve(sockets=[bound]))
         try:
             await _first_start(settings, serving, _address(bound), None if given else made)

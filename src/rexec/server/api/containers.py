@@ -13,6 +13,7 @@ from rexec.answers.refusals import MOVES
 from rexec.models import ChangeContainer, CreateContainer, Renew
 from rexec.server.api import paging
 from rexec.server.api.idempotent import once
+from rexec.server.api.leaving import unless
 from rexec.server.api.problems import Json
 from rexec.server.api.routing import P, S, Whole, operation
 from rexec.server.core.services import Services
@@ -91,7 +92,7 @@ async def create(
     async def work() -> tuple[int, dict[str, Any]]:
         row = await make(request, services, principal, body, request.headers.get("idempotency-key"))
         if wait:
-            seen = await services.containers.wait(row.id, _came_to_rest, wait)
+            seen = await unless(services.draining, services.containers.wait(row.id, _came_to_rest, wait))
             if seen is not None and seen.status is not Status.CREATING:
                 return 200, services.containers.describe(seen)
         return 202, _accepted(services, row)

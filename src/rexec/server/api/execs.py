@@ -25,7 +25,7 @@ from rexec.errors import Broken, Invalid, RexecError, Unavailable
 from rexec.models import RunCommand, SignalProcess, StartProcess
 from rexec.server.api import sockets
 from rexec.server.api.idempotent import once
-from rexec.server.api.leaving import while_connected
+from rexec.server.api.leaving import unless, while_connected
 from rexec.server.api.problems import Json, dumps, invalid
 from rexec.server.api.routing import P, S, operation, socket_route
 from rexec.server.core.services import Services
@@ -105,7 +105,10 @@ async def run(request: Request, services: S, principal: P, reference: str, body:
     if body.detach:
         return await _detached(request, services, principal, reference, body, body.allowed(0))
     async with while_connected(request):
-        result = await services.inside.exec(principal, reference, **wanted(body), stdin=body.stdin.encode())
+        try:
+            result = await services.inside.exec(principal, reference, **wanted(body), stdin=body.stdin.encode())
+        except Unavailable as cut:
+            raise await services.containers.after(principal, reference, cut) from cut
     shown = _shown(result)
     if result.timed_out:
         late = {"error": f"the command took longer than {float(body.timeout):g} s", "code": "timed_out"}
@@ -118,7 +121,8 @@ async def run_stream(services: S, principal: P, reference: str, body: RunCommand
     """Run a command; its output comes as server-sent events while it runs."""
     stack = AsyncExitStack()
     opening = services.inside.exec_stream(principal, reference, **wanted(body))
-    return Followed(_events(await stack.enter_async_context(opening), body.stdin.encode()), stack)
+    stream = await stack.enter_async_context(opening)
+    return Followed(_events(stream, _frames(services, principal, reference, stream), body.stdin.encode()), stack)
 
 
 class Followed(EventSourceResponse):
@@ -133,17 +137,30 @@ class Followed(EventSourceResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _events(stream: Stream, given: bytes) -> AsyncIterator[dict[str, str]]:
-    feeding = asyncio.create_task(_feed(stream, given))
+async def _frames(services: Services, principal: Principal, reference: str, stream: Stream) -> AsyncIterator[Frame]:
+    """To the command's end. Raises what became of its container, where that was the end of it."""
     try:
         while (frame := await stream.receive()) is not None:
+            yield frame
+    except Unavailable as cut:
+        raise await services.containers.after(principal, reference, cut) from cut
+
+
+async def _events(stream: Stream, frames: AsyncIterator[Frame], given: bytes) -> AsyncIterator[dict[str, str]]:
+    feeding = asyncio.create_task(_feed(stream, given))
+    try:
+        async for frame in frames:
             kind, data = _told(frame)
             yield {"event": kind, "data": dumps(data).decode()}
     except RexecError as problem:
-        yield {"event": "error", "data": dumps({"error": problem.message, "code": problem.code}).decode()}
+        yield {"event": "error", "data": dumps(_problem(problem)).decode()}
     finally:
         feeding.cancel()
         await asyncio.wait([feeding])
+
+
+def _problem(error: RexecError) -> dict[str, Any]:
+    return {"error": error.message, **error.extras, "code": error.code}
 
 
 async def _feed(stream: Stream, given: bytes) -> None:
@@ -163,7 +180,7 @@ async def run_socket(socket: WebSocket, services: S, principal: P, reference: st
         await sockets.close(socket)
     except RexecError as error:
         with suppress(*sockets.GONE):
-            await sockets.say(socket, {"type": "error", "error": error.message, "code": error.code})
+            await sockets.say(socket, {"type": "error", **_problem(error)})
         await sockets.fail(socket, error)
     except sockets.GONE:
         return
@@ -185,14 +202,14 @@ async def _run(socket: WebSocket, services: Services, principal: Principal, refe
     async with services.inside.exec_stream(principal, reference, tty=size, **wanted(body)) as stream:
         # The input's end does not end the command: only its exit, or the client's leaving, does.
         await sockets.first_of(
-            _outgoing(socket, stream),
+            _outgoing(socket, _frames(services, principal, reference, stream)),
             _incoming(socket, stream, body.stdin.encode()),
             sockets.left(socket),
         )
 
 
-async def _outgoing(socket: WebSocket, stream: Stream) -> None:
-    while (frame := await stream.receive()) is not None:
+async def _outgoing(socket: WebSocket, frames: AsyncIterator[Frame]) -> None:
+    async for frame in frames:
         kind, data = _told(frame)
         await sockets.say(socket, {"type": kind, **data})
 
@@ -305,11 +322,12 @@ async def process(services: S, principal: P, reference: str, process: ProcessId)
 
 @operation(router, "GET", _PROCESSES + "/{process}/logs", scope="exec", answer=_LOGS, refuses=_PROCESS)
 async def process_logs(
-    services: S, principal: P, reference: str, process: ProcessId,
+    request: Request, services: S, principal: P, reference: str, process: ProcessId,
     stream: Annotated[str, Query(pattern="^(stdout|stderr)$")] = "stdout",
     offset: Annotated[int, Query(ge=0, lt=1 << 62)] = 0,
 ) -> Response:  # fmt: skip
     """Its output from a byte offset, as far as it is kept."""
+    _only_known(request, "stream", "offset")
     _, guest = await services.inside.guest(principal, reference)
     query: dict[str, str | bytes] = {"stream": stream, "offset": str(offset)}
     async with guest.download(f"/v1/processes/{process}/logs", query=query) as download:
@@ -320,6 +338,14 @@ async def process_logs(
             if len(data) > _MOST_LOGS:
                 raise Broken("the guest answered with more than it keeps", code="guest_protocol")
     return Response(bytes(data), media_type="application/octet-stream", headers=told)
+
+
+def _only_known(request: Request, *names: str) -> None:
+    """Of the query: who asks for more, as for a log that is followed, is not given less in silence."""
+    for name in request.query_params:
+        if name not in (*names, "ticket"):
+            details = [{"field": name[:64], "message": "is not a parameter of this request"}]
+            raise Invalid(f"{name[:64]} is not a parameter of this request", details=details)
 
 
 def _position(text: str) -> str:
@@ -342,7 +368,11 @@ async def wait(
     """Wait for its end, at most a minute."""
     _, guest = await services.inside.guest(principal, reference)
     query: dict[str, str | bytes] = {"timeout": f"{timeout:g}"}
-    return Json(await guest.call("GET", f"/v1/processes/{process}/wait", query=query, patience=timeout))
+    waiting = guest.call("GET", f"/v1/processes/{process}/wait", query=query, patience=timeout)
+    ended = await unless(services.draining, waiting)
+    if ended is None:
+        raise Unavailable("the server is ending: ask again", code="draining")
+    return Json(ended)
 
 
 @operation(router, "DELETE", _PROCESSES + "/{process}", scope="exec", answer=inside.Nothing, refuses=_PROCESS)

@@ -139,13 +139,13 @@ async def archive(services: S, principal: P, reference: str, path: Path = None, 
 
 @operation(
     router, "PUT", _FILES + "/archive", scope="files", answer=inside.Unpacked, refuses=_WRITING,
-    takes={"application/x-tar": _BINARY},
+    takes={"application/x-tar": _BINARY, "application/gzip": _BINARY},
 )  # fmt: skip
 async def unpack(
     request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None,
     user: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:  # fmt: skip
-    """Unpack a tar stream into a folder."""
+    """Unpack a tar stream, compressed by gzip or not, into a folder."""
     _, guest = await services.inside.guest(principal, reference)
     query: dict[str, str | bytes] = {"path": _path(path, path_b64), **({"user": user} if user else {})}
     return Json(await guest.upload(_PACKED, query=query, body=request.stream()))

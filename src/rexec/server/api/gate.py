@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -99,7 +99,9 @@ class Gate:
                 await self._admit(services, scope, headers)
                 async with AsyncExitStack() as stack:
                     receiving = self._bodies.bounded(scope, receive)
-                    await self._app(scope, *_ending_streams(services, state, receiving, told, stack))
+                    received, sent, finish = _ending_streams(services, state, receiving, told, stack)
+                    await self._app(scope, received, sent)
+                    await finish()
         except RexecError as error:
             if status:
                 raise
@@ -242,18 +244,26 @@ class Gate:
 
 def _ending_streams(
     services: Services, state: Mapping[str, Any], receive: Receive, send: Send, stack: AsyncExitStack
-) -> tuple[Receive, Send]:
-    """Server-sent events end with what let them in, and say so. Other answers are not watched."""
+) -> tuple[Receive, Send, Callable[[], Awaitable[None]]]:
+    """Server-sent events end with what let them in, or with the server, and say so. Other answers are not watched. The
+    last is to be called when the app is done: what it has not ended then was cut off by the server's end."""
     receiving = Receiving(receive)
-    over = False
+    streams = over = False
 
-    async def ended(error: Unauthenticated) -> None:
+    async def last(error: RexecError) -> None:
         nonlocal over
         over = True
         data = dumps(body_of(error, state["request_id"])).decode()
         with suppress(RuntimeError, OSError):
             await send({"type": "http.response.body", "body": f"event: end\r\ndata: {data}\r\n\r\n".encode()})
+
+    async def ended(error: Unauthenticated) -> None:
+        await last(error)
         receiving.end(error)
+
+    async def finish() -> None:
+        if streams and not over:
+            await last(Unavailable("the server is ending: follow again", code="draining", reason="draining"))
 
     async def received() -> Message:
         try:
@@ -262,14 +272,17 @@ def _ending_streams(
             return {"type": "http.disconnect"}
 
     async def sent(message: Message) -> None:
+        nonlocal streams, over
         if over:
             return
+        over = streams and not message.get("more_body", False)
         await send(message)
         principal = state.get("principal")
         if message["type"] == "http.response.start" and principal is not None and _streams_events(message):
+            streams = True
             await stack.enter_async_context(watched(services, principal, ended))
 
-    return received, sent
+    return received, sent, finish
 
 
 def _streams_events(message: Message) -> bool:

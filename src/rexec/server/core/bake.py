@@ -13,9 +13,9 @@ from typing import Any
 
 import structlog
 
-from rexec.errors import Broken, NotFound, RexecError
+from rexec.errors import Broken, NotFound, RexecError, Unavailable
 from rexec.server.core.recipes import MANAGERS, Applied, Download, Manager, Recipe, Step
-from rexec.server.ports.guest import Guest, Guests
+from rexec.server.ports.guest import Frame, Guest, Guests, Stream
 from rexec.server.ports.images import ProgressCallback
 from rexec.server.ports.layers import ROLE_LABEL, Downloads, LayerEngine
 from rexec.server.ports.records import ExecRequest, Image, Limits, PullProgress, Reason, Spec
@@ -239,7 +239,7 @@ class _Baking:
         async with asyncio.timeout(timeout + _TEST_TIMEOUT), self._guest.exec_stream(request) as stream:
             await stream.close_input()
             rest = b""
-            while (frame := await stream.receive()) is not None:
+            async for frame in _frames(stream):
                 if frame.kind == "c":
                     told = frame.control()
                     if told.get("type") == "exit":
@@ -250,7 +250,7 @@ class _Baking:
                 *lines, rest = (rest + frame.payload)[-65536:].replace(b"\r", b"\n").split(b"\n")
                 for line in lines:
                     self._line(step, seconds, line.decode(errors="replace").strip(), tail)
-        raise Broken("the guest ended a command without a word", code="guest_protocol")
+        raise _without_a_word()
 
     def _line(self, step: str, seconds: float, line: str, tail: deque[str]) -> None:
         """apt tells its shares as `pmstatus:package:percent:words`; a third of the way is fetching."""
@@ -266,6 +266,18 @@ class _Baking:
             return
         share = share / 3 if kind == "dlstatus" else 1 / 3 + share * 2 / 3
         self._meter.tell(step, seconds, share, parts[-1][:_LINE] or step)
+
+
+async def _frames(stream: Stream) -> AsyncIterator[Frame]:
+    try:
+        while (frame := await stream.receive()) is not None:
+            yield frame
+    except Unavailable as cut:
+        raise _without_a_word() from cut
+
+
+def _without_a_word() -> Broken:
+    return Broken("the guest ended a command without a word", code="guest_protocol")
 
 
 def _how(told: Mapping[str, Any], timeout: float) -> str:

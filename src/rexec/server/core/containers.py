@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from rexec.errors import Conflict, NotFound, TimedOut, Unsupported
+from rexec.errors import Conflict, NotFound, RexecError, TimedOut, Unavailable, Unsupported
 from rexec.server.core import catalogue as offered
 from rexec.server.core.admission import Admission
 from rexec.server.core.catalogue import Catalogue
@@ -38,6 +38,8 @@ from rexec.server.ports.records import (
 from rexec.server.ports.store import ContainerFilter, Database, Transaction
 
 _WAKE_TIMEOUT = 30.0
+_TOLD_WITHIN = 5.0
+_ALIVE = (Status.RUNNING, Status.PAUSED)
 _MOVING = (Status.CREATING, Status.STARTING, Status.STOPPING)
 
 BeforeCommit = Callable[[Transaction, ContainerRow], Awaitable[None]]
@@ -231,6 +233,24 @@ class Containers:
             raise Conflict(f"the container is not running: it is {row.status}", code="not_running", status=row.status)
         self.touch(row)
         return row
+
+    async def after(self, principal: Principal, reference: str, cut: Unavailable) -> RexecError:
+        """What a cut of what went on inside means: the container's end, where it came to one, which may be told a
+        moment later; else `cut`."""
+        if cut.code != "guest_unreachable":
+            return cut
+        deleted = NotFound("the container was deleted", code="container_not_found", reason="deleted")
+        try:
+            row = await self.find(principal, reference)
+        except NotFound:
+            return deleted
+        seen = await self.wait(row.id, lambda now: now.status not in _ALIVE or now.deleted_at is not None, _TOLD_WITHIN)
+        if seen is None or seen.deleted_at is not None:
+            return deleted
+        if seen.status in _ALIVE:
+            return cut
+        why = f"the container is not running: it is {seen.status} ({seen.reason or 'for no known reason'})"
+        return Conflict(why, code="not_running", status=str(seen.status), reason=seen.reason)
 
     def touch(self, row: ContainerRow) -> None:
         self.used[row.id] = self._clock()

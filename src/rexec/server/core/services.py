@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from rexec.server.core.access import Access
@@ -49,3 +50,5 @@ class Services:
     tickets: Tickets
     rate_limits: RateLimits
     idempotency: Idempotency
+    draining: asyncio.Event
+    """Set as soon as the server is told to end: what only waits is answered then."""

@@ -94,7 +94,7 @@ class Link:
     async def exec_stream(
         self, request: ExecRequest, *, tty: tuple[int, int] | None = None
     ) -> AsyncGenerator[Stream, None]:
-        async with self._upgraded("/v1/exec/stream", words=EXEC) as stream:
+        async with self._upgraded("/v1/exec/stream", words=EXEC, tells_end=True) as stream:
             terminal = {} if tty is None else {"tty": {"cols": tty[0], "rows": tty[1]}}
             await stream.send_control({"type": "start", **_command(request), **terminal})
             await stream.opened(_CALL_TIMEOUT)

@@ -18,6 +18,8 @@ _OFFSET = 8
 _FARTHEST = 1 << 53
 _ACKNOWLEDGED = 32_768
 """Of output, before it is worth a word."""
+_LAST = ("exit", "end")
+"""The words that end a stream which tells its end."""
 _KINDS = {b"i": "i", b"o": "o", b"e": "e", b"c": "c", b"x": "x"}
 
 
@@ -70,7 +72,9 @@ class FrameStream:
                 raise nonsense("sent output without its offset")
             return Frame("o", payload[_OFFSET:], _offset(payload))
         if kind == "c" and self._words is not None:
-            return Frame("c", checked(payload, self._words))
+            said = Frame("c", checked(payload, self._words))
+            self._ended = self._tells_end and said.control()["type"] in _LAST
+            return said
         return Frame(kind, payload)  # type: ignore[arg-type]
 
     async def send(self, kind: Literal["i", "c"], payload: bytes) -> None:
