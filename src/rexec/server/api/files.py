@@ -139,7 +139,7 @@ async def archive(services: S, principal: P, reference: str, path: Path = None, 
 
 @operation(
     router, "PUT", _FILES + "/archive", scope="files", answer=inside.Unpacked, refuses=_WRITING,
-    takes={"application/x-tar": _BINARY, "application/gzip": _BINARY},
+    takes={"application/x-tar": _BINARY},
 )  # fmt: skip
 async def unpack(
     request: Request, services: S, principal: P, reference: str, path: Path = None, path_b64: PathB64 = None,
