@@ -16,6 +16,7 @@ from tempfile import mkdtemp
 import pytest
 
 _START = 180.0
+_STARTS = 4
 _DISK = "24G"
 
 
@@ -26,7 +27,7 @@ class Daemon:
 
 
 class LocalDaemon(Daemon):
-    """It can be stopped and started again; its containers live on meanwhile."""
+    """It can be stopped or killed, and started again; its containers live on meanwhile."""
 
     def __init__(self, url: str, root: Path, command: Sequence[str], log: Path) -> None:
         super().__init__(url, root)
@@ -34,13 +35,26 @@ class LocalDaemon(Daemon):
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        started(self.url, self._process, self._log)
+        """Again when it gives up, as any supervisor does: it waits only so long for its containerd."""
+        for turn in range(_STARTS):
+            with self._log.open("ab") as log:
+                self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            try:
+                return started(self.url, self._process, self._log)
+            except RuntimeError:
+                self.kill()
+                if turn == _STARTS - 1:
+                    raise
 
     def stop(self) -> None:
         if self._process is not None:
             ended(self._process)
+
+    def kill(self) -> None:
+        """With no moment to put anything in order."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
 
 def _run(*command: str | Path) -> None:
