@@ -21,6 +21,9 @@ The tree knows no HTTP: `rexec.server.api.problems` holds the one table from cla
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 
@@ -92,3 +95,14 @@ class TimedOut(RexecError):
 
 class Broken(RexecError):
     default_code = "internal_error"
+
+
+@contextmanager
+def full_disk_told() -> Iterator[None]:
+    """The operating system's want of disk in our words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OutOfSpace("the server's disk is full") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
 
-from rexec.errors import Broken, Invalid, Unavailable
+from rexec.errors import Broken, Invalid, Unavailable, full_disk_told
 from rexec.server.guest.bridge import Bridge
 from rexec.server.guest.connection import READ_SIZE, SPOKEN
 from rexec.server.guest.errors import unreachable
@@ -116,9 +116,10 @@ class Links:
             path.unlink(missing_ok=True)
 
         try:
-            await asyncio.to_thread(prepare)
-            server = await asyncio.start_unix_server(pool.accepted, str(path), limit=READ_SIZE, backlog=_BACKLOG)
-            await asyncio.to_thread(path.chmod, 0o666)
+            with full_disk_told():
+                await asyncio.to_thread(prepare)
+                server = await asyncio.start_unix_server(pool.accepted, str(path), limit=READ_SIZE, backlog=_BACKLOG)
+                await asyncio.to_thread(path.chmod, 0o666)
         except FileNotFoundError as error:
             raise unreachable("the container was deleted meanwhile, and the place of its guest with it") from error
         return server

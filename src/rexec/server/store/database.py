@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self
@@ -16,13 +17,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from rexec.errors import Unavailable
 from rexec.server.ports.bus import Bus
 from rexec.server.store import schema
-from rexec.server.store.engines import driver_assertions, make_private, open_reader, open_writer, parse
+from rexec.server.store.engines import driver_assertions, file_of, make_private, open_reader, open_writer, parse
 from rexec.server.store.transaction import SqlTransaction
 
 _log = structlog.get_logger(__name__)
 _RETRYABLE_SQLSTATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "57014", "25P03", "53300")
-_PASSING_WORDS = ("database is locked", "disk is full", "unable to open", "connection is closed")
 _RETRY_AFTER = 1
+_FULL = "disk is full"
+_PASSING_WORDS = ("database is locked", _FULL, "unable to open", "connection is closed")
+_FULL_RETRY_AFTER = 30
+_ROOM = 1 << 20
+"""What must be free on SQLite's disk: less is full, for its writes come in pages and its log grows."""
 
 
 class SqlDatabase:
@@ -55,6 +60,10 @@ class SqlDatabase:
         with _passing_told(self._assertions):
             async with self._reader.connect() as connection:
                 await connection.execute(text("SELECT 1"))
+        if (path := file_of(self._url)) is not None:
+            room = await asyncio.to_thread(shutil.disk_usage, path.parent)
+            if room.free < _ROOM:
+                raise _full()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[SqlTransaction, None]:
@@ -82,7 +91,14 @@ def _passing_told(assertions: tuple[type[Exception], ...]) -> Iterator[None]:
         if isinstance(error, DBAPIError) and not _passing(error):
             raise
         _log.warning("the database did not take a transaction", error=type(error).__name__)
+        if isinstance(error, DBAPIError) and _FULL in str(error.orig):
+            raise _full() from error
         raise Unavailable("the database is busy or away", code="database_away", retry_after=_RETRY_AFTER) from error
+
+
+def _full() -> Unavailable:
+    """It passes: whatever failed for it can be done again as soon as there is room."""
+    return Unavailable("the disk of the database is full", code="database_full", retry_after=_FULL_RETRY_AFTER)
 
 
 def _passing(error: DBAPIError) -> bool:

@@ -44,10 +44,15 @@ def parse(url: str) -> URL:
     return parsed.set(drivername=driver.get(parsed.drivername, parsed.drivername))
 
 
+def file_of(url: URL) -> Path | None:
+    """Where the database is, if it is a file of ours."""
+    named = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+    return Path(str(url.database)) if named else None
+
+
 def make_private(url: URL) -> None:
     """Before the first connection: what SQLite adds beside its file has the file's mode."""
-    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-        file = Path(str(url.database))
+    if (file := file_of(url)) is not None:
         file.touch(mode=0o600)
         file.chmod(0o600)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Protocol
 
+from rexec.errors import full_disk_told
 from rexec.server.engines.docker.objects import GUEST_BINARY, Mount, check_key
 
 _RESOLVER = "127.0.0.11"
@@ -42,10 +43,12 @@ class HostFiles:
         self._shell_bundle = shell_bundle
 
     async def install(self) -> None:
-        await asyncio.to_thread(self._install)
+        with full_disk_told():
+            await asyncio.to_thread(self._install)
 
     async def prepare(self, engine_key: str, hostname: str) -> tuple[Mount, ...]:
-        return await asyncio.to_thread(self._prepare, engine_key, hostname)
+        with full_disk_told():
+            return await asyncio.to_thread(self._prepare, engine_key, hostname)
 
     async def forget(self, engine_key: str) -> None:
         await asyncio.to_thread(self._forget, engine_key)
