@@ -84,10 +84,11 @@ async def until(server: Served, path: str, **wanted: object) -> None:
 async def test_kill_9_of_the_engine_in_the_middle_of_work(restarting: LocalDaemon, served_there: Served) -> None:
     api, http = served_there.api, served_there.api.http
     lives, dies, stops, goes = [(await api.create())["id"] for _ in range(4)]
-    at = f"/api/containers/{lives}"
     async with aiodocker.Docker(restarting.url) as docker, Watcher(api) as watcher:
         first = (await docker.containers.container((await api.get(dies))["container_id"]).show())["State"]["Pid"]
-        slow = asyncio.create_task(api.exec(lives, "until [ -e /tmp/back ]; do sleep 0.1; done; echo done", timeout=300))
+        slow = asyncio.create_task(
+            api.exec(lives, "until [ -e /tmp/back ]; do sleep 0.1; done; echo done", timeout=300)
+        )
         async with api.connect(f"/ws/terminal/{lives}?id=open", subprotocols=["rexec.v2"]) as socket:
             terminal = V2(socket)
             await terminal.control("ready")

@@ -51,11 +51,18 @@ async def ready(server: Served, status: int) -> dict[str, str]:
 
 
 @pytest.fixture
-async def cramped(daemon_url: str) -> AsyncIterator[Served]:
+def small_disk() -> Iterator[Path]:
+    place = Path(mkdtemp(prefix="rexec-data-", dir="/var/tmp"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", place], check=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+    place.rmdir()
+
+
+@pytest.fixture
+async def cramped(daemon_url: str, small_disk: Path) -> AsyncIterator[Served]:
     """A server whose data and log are on a small disk of their own."""
-    data = Path(mkdtemp(prefix="rexec-data-", dir="/var/tmp"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", data], check=True)
-    server = Served(data, daemon_url)
+    server = Served(small_disk, daemon_url)
     await server.start()
     yield server
     for container in (await server.api.http.get("/api/containers?all=true")).json()["containers"]:
@@ -63,8 +70,6 @@ async def cramped(daemon_url: str) -> AsyncIterator[Served]:
     await server.stop()
     await server.api.http.aclose()
     text = server.log.read_text()
-    subprocess.run(["umount", "-l", data], check=True)
-    data.rmdir()
     assert "Traceback" not in text, text[-4000:]
 
 

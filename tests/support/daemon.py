@@ -40,11 +40,13 @@ class LocalDaemon(Daemon):
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
             try:
-                return started(self.url, self._process, self._log)
+                started(self.url, self._process, self._log)
             except RuntimeError:
                 self.kill()
                 if turn == _STARTS - 1:
                     raise
+            else:
+                return
 
     def stop(self) -> None:
         if self._process is not None:
