@@ -10,6 +10,7 @@ import pytest
 import websockets
 
 from support.client import Api
+from support.server import Served
 
 Minted = Callable[..., Awaitable[Api]]
 
@@ -105,3 +106,16 @@ async def test_a_malformed_frame_does_not_harm_a_terminal(api: Api) -> None:
                 while b"still 42" not in seen:
                     frame = await socket.recv()
                     seen += frame if isinstance(frame, bytes) else b""
+
+
+async def test_a_beginning_of_two_engine_ids_is_ambiguous(served: Served, api: Api) -> None:
+    """Engine ids are random: no two will ever begin alike by themselves, so these are made to."""
+    async with api.container() as first, api.container() as second:
+        async with served.database() as database, database.transaction() as tx:
+            for number, container in enumerate((first, second)):
+                row = await tx.containers.get(container["id"])
+                assert row is not None
+                assert await tx.containers.update(row, engine_id=f"{'ab' * 6}{number}{'0' * 51}") is not None
+        answer = await api.http.get(f"/api/containers/{'ab' * 6}")
+        assert (answer.status_code, answer.json()["code"], answer.json()["count"]) == (409, "ambiguous", 2)
+        assert (await api.get(f"{'ab' * 6}1"))["id"] == second["id"]
