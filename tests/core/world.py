@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -36,6 +36,7 @@ from rexec.server.ports.records import (
     Observation,
     Phase,
     Principal,
+    PullProgress,
     Spec,
 )
 from rexec.server.settings import Settings
@@ -90,6 +91,8 @@ class HeldEngine:
 
     def __init__(self, gates: Gates, clock: Time) -> None:
         self.objects: dict[str, Observation] = {}
+        self.parts: Sequence[PullProgress] = ()
+        """What a pull reports, a hundredth of a second apart."""
         self.capacity_now = Capacity(8, 65_536, 100_000, 50_000, "amd64", Enforced(memory=True))
         self._gates = gates
         self._clock = clock
@@ -110,6 +113,9 @@ class HeldEngine:
 
     async def prepare(self, image: str, progress: Callable[..., None], *, timeout: float) -> Image:
         await self._gates.through("prepare")
+        for part in self.parts:
+            progress(part)
+            await asyncio.sleep(0.01)
         return Image(image, "sha256:1", 1, "amd64")
 
     async def start(self, spec: Spec) -> Observation:

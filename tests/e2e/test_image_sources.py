@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from itertools import pairwise
+
 import pytest
 
 from support.client import Api, Watcher, small
@@ -32,9 +35,12 @@ async def test_a_pull_shows_the_bytes_of_its_layers(api: Api, registry_image: st
     assert seen[-1]["data"]["stage"] == "ready"
     progress = [message["data"]["progress"] for message in seen]
     assert progress == sorted(progress)
-    pulling = [message["data"]["detail"] for message in seen if "detail" in message["data"]]
+    pulling = [message for message in seen if "detail" in message["data"]]
     assert pulling
-    assert all(0 <= detail["current"] <= detail["total"] for detail in pulling if detail["total"])
+    parts = [message["data"]["detail"] for message in pulling]
+    assert all(0 <= part["current"] <= part["total"] for part in parts if part["total"])
+    times = [datetime.fromisoformat(message["timestamp"]).timestamp() for message in pulling]
+    assert all(later - earlier >= 0.24 for earlier, later in pairwise(times)), "at most four a second"
     await api.delete(made.json()["id"])
 
 

@@ -196,17 +196,17 @@ class Creation:
             grew.set()
 
         async def write() -> None:
-            """Waits first: the stage itself was told just now."""
+            """Waits first: the stage itself was told just now. What comes too soon at the end is left out, for the next
+            stage says more; but not when it is all there is."""
+            told = False
             while True:
                 pause = max(1 / _MESSAGES_PER_SECOND, self._reporting / _ALL_MESSAGES_PER_SECOND)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await over.wait()
+                due = not await _within(pause, over)
                 await grew.wait()
                 grew.clear()
                 part, state["part"] = state["part"], None
-                if part is not None:
-                    state["row"] = await self._tell(state["row"], stage, part)
+                if part is not None and (due or not told):
+                    state["row"], told = await self._tell(state["row"], stage, part), True
                 if over.is_set() and state["part"] is None:
                     return
 
@@ -222,6 +222,14 @@ class Creation:
             await asyncio.wait([writing])
         if (error := writing.exception()) is not None:
             raise error
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 def _progress(row: ContainerRow, message: str, part: PullProgress | None) -> dict[str, Any]:
