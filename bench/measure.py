@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,29 +194,15 @@ async def workbench(**settings: str) -> AsyncIterator[Workbench]:
             ):
                 await answering(http, server, Path(data, "server.log"))
                 version = (await docker.version())["Version"]
-                found = await objects(docker)
                 yield Workbench(http, lean, docker, url, token, server.pid, f"Docker {version}")
-                for container in (await http.get("/api/containers")).json()["containers"]:
-                    await http.delete(f"/api/containers/{container['id']}")
-                await gone(docker, found)
         finally:
             await docker.close()
             if server.returncode is None:
                 server.terminate()
             await server.wait()
+            uninstall = [sys.executable, "-m", "rexec.cli", "uninstall", "--yes"]
+            await (await asyncio.create_subprocess_exec(*uninstall, env=environment, stdout=log, stderr=log)).wait()
             log.close()
-
-
-async def objects(docker: aiodocker.Docker) -> set[str]:
-    return {container.id for container in await docker.containers.list(all=True)}
-
-
-async def gone(docker: aiodocker.Docker, found: set[str]) -> None:
-    """Until the engine holds no more than what was found: a deletion is answered before it is done."""
-    async with asyncio.timeout(300):
-        for made in await objects(docker) - found:
-            with suppress(aiodocker.DockerError):
-                await docker.containers.container(made).wait(condition="removed")
 
 
 async def answering(http: httpx2.AsyncClient, server: asyncio.subprocess.Process, log: Path) -> None:

@@ -8,7 +8,10 @@ import socket
 import sys
 from pathlib import Path
 
+import aiodocker
 import pytest
+
+from support.server import Served
 
 
 async def run(data: Path, module: str, *words: str, **settings: str) -> tuple[int | None, list[str]]:
@@ -63,3 +66,27 @@ async def test_a_start_without_its_image_keeps_the_admins_token_for_the_next(tmp
     status, [token] = await run(tmp_path, "rexec.cli", "admin-token", **wanted)
     assert status == 0
     assert token.startswith("rexec_")
+
+
+async def test_an_uninstalled_server_leaves_nothing_in_the_engine(
+    tmp_path: Path, daemon_url: str, docker: aiodocker.Docker
+) -> None:
+    async def held() -> tuple[int, set[str]]:
+        containers = await docker.containers.list(all=True)
+        tables = await asyncio.create_subprocess_exec("nft", "list", "tables", stdout=asyncio.subprocess.PIPE)
+        said, _ = await tables.communicate()
+        return len(containers), {network["Name"] for network in await docker.networks.list()} | set(
+            said.decode().split()
+        )
+
+    before = await held()
+    server = Served(tmp_path, daemon_url)
+    await server.start()
+    await server.api.create()
+    await server.stop()
+    containers, places = await held()
+    assert containers == before[0] + 1
+    assert len(places - before[1]) >= 2
+    await server.command("uninstall", "--yes")
+    assert await held() == before
+    await server.api.http.aclose()

@@ -43,6 +43,14 @@ def load_settings() -> Settings:
         sys.exit(2)
 
 
+def installed() -> Settings:
+    """Of a server that has started once: a command in a wrong place must not make another installation there."""
+    settings = load_settings()
+    if settings.database_url is None and not (settings.data_dir / "rexec.db").exists():
+        fail(f"there is no database in {settings.data_dir} yet (REXEC_DATA_DIR names another place)")
+    return settings
+
+
 def finish(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(work)
@@ -82,9 +90,7 @@ def admin_token(*, reset: Annotated[bool, Parameter(help="End the present one an
     """Whether there is an admin token; with --reset, a new one."""
     from rexec.cli.local import admin_token as made
 
-    settings = load_settings()
-    if settings.database_url is None and not (settings.data_dir / "rexec.db").exists():
-        fail(f"there is no database in {settings.data_dir} yet (REXEC_DATA_DIR names another place)")
+    settings = installed()
     token = finish(made(settings, reset=reset))
     if token is None:
         _out.print("There is an admin token; it was shown when it was made. --reset makes a new one.")
@@ -116,6 +122,20 @@ def doctor(
         sign = {"ok": "[green]ok[/green]  ", "note": "[yellow]note[/yellow]", "bad": "[red]bad[/red] "}[finding.kind]
         _out.print(f"{sign}  {finding.text}")
     sys.exit(1 if any(finding.kind == "bad" for finding in findings) else 0)
+
+
+@app.command
+def uninstall(*, yes: Annotated[bool, Parameter(help="Do it; without, only tell what would go.")] = False) -> None:
+    """Remove what a stopped server left in the engine: its containers with their data, its network, its firewall rules.
+    Images and the data directory stay."""
+    from rexec.cli import local
+
+    settings = installed()
+    if not yes:
+        count = finish(local.objects(settings))
+        fail(f"{count} containers of {settings.data_dir} and their data would go; stop the server and say --yes")
+    finish(local.uninstall(settings))
+    _out.print("The engine has nothing of this installation any more.")
 
 
 @images.default

@@ -156,6 +156,20 @@ async def purge(settings: Settings, engine_key: str) -> None:
         await quarantine.purge(engine_key)
 
 
+async def objects(settings: Settings) -> int:
+    """How many containers of this installation the engine has."""
+    async with _engine(settings) as engine:
+        return len(await engine.list())
+
+
+async def uninstall(settings: Settings) -> None:
+    """Only while no server is at work: it would make them anew."""
+    async with _engine(settings) as engine:
+        for observation in await engine.list():
+            await engine.delete(observation.engine_key)
+        await engine.remove_network()
+
+
 async def _roles(settings: Settings) -> list[Finding]:
     """What baked layers lack."""
     try:
