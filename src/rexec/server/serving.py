@@ -32,6 +32,8 @@ _CLOSING = 10
 _ARENA_MAX = -8
 """`M_ARENA_MAX` of malloc.h."""
 _BACKLOG = 2048
+_PING = 30.0
+"""Below the minute after which proxies cut what is silent."""
 
 
 class _Foreground(uvicorn.Server):
@@ -128,8 +130,8 @@ async def _serve(settings: Settings, bound: socket.socket) -> int:
 def _config(services: Services) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(services), http=BoundedHeads, ws=LeaversSeen, access_log=False, log_config=None,
-        ws_max_size=1 << 20, ws_per_message_deflate=False, server_header=False, timeout_graceful_shutdown=_GRACE,
-        lifespan="off", proxy_headers=False, timeout_keep_alive=65, backlog=_BACKLOG,
+        ws_max_size=1 << 20, ws_per_message_deflate=False, ws_ping_interval=_PING, server_header=False,
+        timeout_graceful_shutdown=_GRACE, lifespan="off", proxy_headers=False, timeout_keep_alive=65, backlog=_BACKLOG,
     )  # fmt: skip
 
 
