@@ -245,9 +245,9 @@ async def test_the_disk_has_an_end(bench: Bench, path: str) -> None:
     if Feature.DISK_LIMIT not in bench.engine.features:
         pytest.skip("the storage driver of this daemon enforces no disk limit")
     spec = await _running(bench, image=await _image(bench, "VOLUME /data"))
-    code, _ = await bench.run(spec, f"mkdir -p /data; head -c 900M /dev/urandom > {path}", timeout=60)
+    code, _ = await bench.run(spec, f"mkdir -p /data; head -c 900M /dev/zero > {path}", timeout=120)
     assert code == 0
-    code, said = await bench.run(spec, f"head -c 600M /dev/urandom >> {path}", timeout=60)
+    code, said = await bench.run(spec, f"head -c 600M /dev/zero >> {path}", timeout=120)
     assert code != 0
     assert "quota" in said or "No space" in said
     await bench.engine.delete(spec.engine_key)

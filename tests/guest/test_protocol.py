@@ -138,9 +138,7 @@ async def _body() -> AsyncIterator[bytes]:
 
 
 @given(lie=LIES, asked=st.integers(0, 10))
-@settings(
-    max_examples=140, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_guest_answers_is_an_answer_or_an_error_of_ours(
     lies: asyncio.Runner, lie: bytes, asked: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

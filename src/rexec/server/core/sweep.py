@@ -173,8 +173,8 @@ class Sweep:
             self._due.clear()
             try:
                 await self.sweep()
-            except RexecError as error:
-                _log.warning("the sweep has to wait", error=error.message)
+            except (RexecError, OSError) as error:
+                _log.warning("the sweep has to wait", error=str(error))
                 await asyncio.sleep(_TICK)
                 self._due.set()
 

@@ -120,7 +120,7 @@ class Links:
                 await asyncio.to_thread(prepare)
                 server = await asyncio.start_unix_server(pool.accepted, str(path), limit=READ_SIZE, backlog=_BACKLOG)
                 await asyncio.to_thread(path.chmod, 0o666)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, FileExistsError) as error:  # the latter where it went while mkdir looked at it
             raise unreachable("the container was deleted meanwhile, and the place of its guest with it") from error
         return server
 
