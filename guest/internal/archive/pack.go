@@ -16,23 +16,18 @@ import (
 	"rexec-guest/internal/threads"
 )
 
-const (
-	part      = 128 << 10
-	mostLinks = 100_000
-)
-
-type inode struct{ device, number uint64 }
+const part = 128 << 10
 
 type packer struct {
 	raw    io.Writer // beneath out, for what the tar package does not write
 	out    *tar.Writer
-	linked map[inode]string
+	linked folder.Linked
 	buffer []byte
 }
 
 // Pack writes a file or folder; the names in the archive begin with its own, as those of a copied folder do.
 func Pack(out io.Writer, name string) error {
-	p := &packer{raw: out, out: tar.NewWriter(out), linked: map[inode]string{}, buffer: make([]byte, part)}
+	p := &packer{raw: out, out: tar.NewWriter(out), linked: folder.Linked{}, buffer: make([]byte, part)}
 	at, err := threads.Slow1(func() (folder.Folder, error) { return folder.Open(path.Dir(name)) })
 	if err != nil {
 		return err
@@ -94,12 +89,9 @@ func (p *packer) header(name, inside string, info fs.FileInfo) (*tar.Header, err
 	header.Uid, header.Gid = int(found.Uid), int(found.Gid)
 	header.Uname, header.Gname = accounts.UserName(found.Uid), accounts.GroupName(found.Gid)
 	header.Mode = int64(found.Mode & 0o7777)
-	if info.Mode().IsRegular() && found.Nlink > 1 && len(p.linked) < mostLinks {
-		key := inode{uint64(found.Dev), found.Ino}
-		if first, known := p.linked[key]; known {
+	if info.Mode().IsRegular() && found.Nlink > 1 {
+		if first, known := p.linked.First(found, header.Name); known {
 			header.Typeflag, header.Linkname, header.Size = tar.TypeLink, first, 0
-		} else {
-			p.linked[key] = header.Name
 		}
 	}
 	return header, nil

@@ -17,17 +17,12 @@ import (
 	"rexec-guest/internal/threads"
 )
 
-const (
-	part      = 8 << 20
-	mostLinks = 100_000
-)
-
-type inode struct{ device, number uint64 }
+const part = 8 << 20
 
 type carrier struct {
 	top    folder.Folder
-	itself inode            // the folder that is copied into
-	linked map[inode]string // where in it the first name of a file with several went
+	itself folder.Inode  // the folder that is copied into
+	linked folder.Linked // where in it the first name of a file with several went
 }
 
 // Into copies what is at a path into an open folder, under its own name.
@@ -37,16 +32,14 @@ func Into(name string, into folder.Folder) error {
 		return err
 	}
 	defer from.Close()
-	c := &carrier{top: into, linked: map[inode]string{}}
+	c := &carrier{top: into, linked: folder.Linked{}}
 	info, err := into.Stat()
 	if err != nil {
 		return err
 	}
-	c.itself = inodeOf(info.Sys().(*syscall.Stat_t))
+	c.itself = folder.InodeOf(info.Sys().(*syscall.Stat_t))
 	return c.entry(&step{from: from, to: into, name: path.Base(name), inside: path.Base(name), shown: name})
 }
-
-func inodeOf(info *syscall.Stat_t) inode { return inode{uint64(info.Dev), info.Ino} }
 
 // step is one file on its way.
 type step struct {
@@ -96,7 +89,7 @@ func special(s *step) error {
 }
 
 func (c *carrier) folder(s *step) error {
-	if inodeOf(s.info) == c.itself {
+	if folder.InodeOf(s.info) == c.itself {
 		return fault.BadRequest("%q cannot be moved into itself", path.Dir(s.shown))
 	}
 	from, err := threads.Slow1(func() (folder.Folder, error) { return s.from.Enter(s.name) })
@@ -135,11 +128,8 @@ func (c *carrier) folder(s *step) error {
 
 func (c *carrier) file(s *step) error {
 	if s.info.Nlink > 1 {
-		if first, known := c.linked[inodeOf(s.info)]; known {
+		if first, known := c.linked.First(s.info, s.inside); known {
 			return os.Link(c.top.Child(first), s.target())
-		}
-		if len(c.linked) < mostLinks {
-			c.linked[inodeOf(s.info)] = s.inside
 		}
 	}
 	from, err := threads.Slow1(func() (*os.File, error) {

@@ -45,9 +45,12 @@ def load_settings() -> Settings:
 
 def installed() -> Settings:
     """Of a server that has started once: a command in a wrong place must not make another installation there."""
+    from rexec.server.store.engines import file_of, parse
+
     settings = load_settings()
-    if settings.database_url is None and not (settings.data_dir / "rexec.db").exists():
-        fail(f"there is no database in {settings.data_dir} yet (REXEC_DATA_DIR names another place)")
+    file = file_of(parse(settings.database))
+    if file is not None and not file.exists():
+        fail(f"there is no database at {file} yet (REXEC_DATA_DIR names another place)")
     return settings
 
 
