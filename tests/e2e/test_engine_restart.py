@@ -35,12 +35,8 @@ def restarting() -> Iterator[LocalDaemon]:
 @pytest.fixture
 async def served_there(restarting: LocalDaemon) -> AsyncIterator[Served]:
     data = Path(mkdtemp(prefix="rexec-data-", dir="/var/tmp"))
-    server = Served(data, restarting.url, REXEC_SWEEP_INTERVAL="3600")
-    await server.start()
-    yield server
-    await server.stop()
-    assert "Traceback" not in server.log.read_text(), server.log.read_text()[-4000:]
-    await server.api.http.aclose()
+    async with Served(data, restarting.url, REXEC_SWEEP_INTERVAL="3600").at_work() as server:
+        yield server
     shutil.rmtree(data, ignore_errors=True)
 
 

@@ -62,15 +62,8 @@ def small_disk() -> Iterator[Path]:
 @pytest.fixture
 async def cramped(daemon_url: str, small_disk: Path) -> AsyncIterator[Served]:
     """A server whose data and log are on a small disk of their own."""
-    server = Served(small_disk, daemon_url)
-    await server.start()
-    yield server
-    for container in (await server.api.http.get("/api/containers?all=true")).json()["containers"]:
-        await server.api.delete(container["id"])
-    await server.stop()
-    await server.api.http.aclose()
-    text = server.log.read_text()
-    assert "Traceback" not in text, text[-4000:]
+    async with Served(small_disk, daemon_url).at_work() as server:
+        yield server
 
 
 async def test_a_full_disk_under_the_server(cramped: Served) -> None:

@@ -42,14 +42,8 @@ def distant() -> Iterator[Daemon]:
 @pytest.fixture(scope="module")
 async def bridged(distant: Daemon) -> AsyncIterator[Served]:
     data = Path(mkdtemp(prefix="rexec-data-", dir="/var/tmp"))
-    server = Served(data, distant.url, REXEC_SWEEP_INTERVAL="5")
-    await server.start()
-    yield server
-    for container in (await server.api.http.get("/api/containers?all=true")).json()["containers"]:
-        await server.api.delete(container["id"])
-    await server.stop()
-    await server.api.http.aclose()
-    assert "Traceback" not in server.log.read_text(), server.log.read_text()[-4000:]
+    async with Served(data, distant.url, REXEC_SWEEP_INTERVAL="5").at_work() as server:
+        yield server
     shutil.rmtree(data, ignore_errors=True)
 
 

@@ -111,6 +111,18 @@ class Served:
             *command, env={**environment, **self._settings}, stdout=log, stderr=log
         )
 
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[Served]:
+        """Leaves no container and no traceback."""
+        await self.start()
+        yield self
+        for container in (await self.api.http.get("/api/containers?all=true")).json()["containers"]:
+            await self.api.delete(container["id"])
+        await self.stop()
+        await self.api.http.aclose()
+        text = self.log.read_text()
+        assert "Traceback" not in text, text[text.index("Traceback") - 500 :][:4000]
+
     async def kill(self) -> None:
         await self._end(signal.SIGKILL)
 
